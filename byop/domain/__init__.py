@@ -1,0 +1,1 @@
+"""Nouns and rules of byop: frozen dataclasses, no I/O."""

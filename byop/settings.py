@@ -1,0 +1,162 @@
+"""Server settings: every BYOP_* variable, read once at start.
+
+The only place where the server reads its environment.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from typing_extensions import override
+
+from byop.errors import SettingsInvalidError
+
+Installer = Literal["uv", "pip"]
+Durability = Literal["process", "power"]
+
+_GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator can set. A field ``f`` is the variable ``BYOP_F``; durations are seconds.
+
+    Attributes:
+        home: Data directory; everything the server writes is below it.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        public_url: What clients see in front of the server, when it is not ``http://host:port``.
+        instance_name: Shown by the features route.
+        database_url: SQLAlchemy URL of the metadata; empty means SQLite below ``home``.
+        secret_key: 32 bytes in base64 that encrypt stored secrets; empty means a 0600 file
+            below ``home``, made at first start.
+        admin_email: The first user, made at first start.
+        admin_password: Its password; empty means a random one in ``initial-credentials.json``.
+        token_lifetime_s: Life of an access token.
+        refresh_lifetime_s: Life of a refresh token.
+        environments_dir: Where model environments are kept; empty means below ``home``.
+        installer: What builds environments.
+        index_url: Package index for environments; empty means the installer's default.
+        find_links: Folders or URLs with wheels, separated by spaces.
+        build_timeout_s: Longest environment build.
+        load_timeout_s: Longest start of a worker, model loading included.
+        predict_timeout_s: Deadline of an inference.
+        queue_limit: Requests that may wait for one model of one deployment.
+        drain_s: How long a stop waits for running requests.
+        max_upload_bytes: Largest model file.
+        max_request_bytes: Largest inference body.
+        log_durability: ``process`` keeps acknowledged rows when the process dies, ``power`` also
+            when the machine loses power.
+        log_level: DEBUG, INFO, WARNING or ERROR.
+    """
+
+    home: Path = Path.home() / ".byop"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    public_url: str = ""
+    instance_name: str = "byop"
+    database_url: str = ""
+    secret_key: str = ""
+    admin_email: str = "admin@byop.local"
+    admin_password: str = ""
+    token_lifetime_s: int = 3600
+    refresh_lifetime_s: int = 86_400
+    environments_dir: str = ""
+    installer: Installer = "uv"
+    index_url: str = ""
+    find_links: str = ""
+    build_timeout_s: int = 600
+    load_timeout_s: int = 300
+    predict_timeout_s: float = 120.0
+    queue_limit: int = 128
+    drain_s: float = 30.0
+    max_upload_bytes: int = 10 * _GIB
+    max_request_bytes: int = _GIB
+    log_durability: Durability = "process"
+    log_level: str = "INFO"
+
+    @property
+    def environments_path(self) -> Path:
+        """Folder of the model environments."""
+        return Path(self.environments_dir) if self.environments_dir else self.home / "environments"
+
+    @override
+    def __repr__(self) -> str:
+        hidden = {"secret_key", "admin_password", "database_url"}
+        shown = ", ".join(
+            f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in hidden
+        )
+        return f"Settings({shown})"
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings in ``environ`` (the process's by default).
+
+    Raises:
+        SettingsInvalidError: A value cannot be read, or a BYOP_ variable is unknown.
+    """
+    given = dict(os.environ if environ is None else environ)
+    values: dict[str, object] = {}
+    known = {f"BYOP_{field.name.upper()}": field.name for field in fields(Settings)}
+    for variable, text in given.items():
+        if not variable.startswith("BYOP_"):
+            continue
+        if variable not in known:
+            raise SettingsInvalidError(variable, "is no setting of byop (see docs/settings.md)")
+        name = known[variable]
+        reader = _READERS.get(name)
+        values[name] = text if reader is None else reader(variable, text)
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def _read_path(_variable: str, text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _read_int(variable: str, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise SettingsInvalidError(variable, f"{text!r} is no whole number") from None
+    if number < 0:
+        raise SettingsInvalidError(variable, f"{number} is negative")
+    return number
+
+
+def _read_seconds(variable: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise SettingsInvalidError(variable, f"{text!r} is no number of seconds") from None
+    if not seconds > 0:
+        raise SettingsInvalidError(variable, f"{text} is not above zero")
+    return seconds
+
+
+def _one_of(*allowed: str) -> Callable[[str, str], str]:
+    def read(variable: str, text: str) -> str:
+        if text not in allowed:
+            raise SettingsInvalidError(variable, f"{text!r} is none of {', '.join(allowed)}")
+        return text
+
+    return read
+
+
+_READERS: dict[str, Callable[[str, str], object]] = {
+    "home": _read_path,
+    "port": _read_int,
+    "token_lifetime_s": _read_int,
+    "refresh_lifetime_s": _read_int,
+    "installer": _one_of("uv", "pip"),
+    "build_timeout_s": _read_int,
+    "load_timeout_s": _read_int,
+    "predict_timeout_s": _read_seconds,
+    "queue_limit": _read_int,
+    "drain_s": _read_seconds,
+    "max_upload_bytes": _read_int,
+    "max_request_bytes": _read_int,
+    "log_durability": _one_of("process", "power"),
+    "log_level": _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+}

@@ -1,0 +1,1 @@
+"""Walking a pipeline: one module per kind of step."""
