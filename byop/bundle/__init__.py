@@ -1,1 +1,1 @@
-"""To be written."""
+"""Model projects: folder <-> zip. Empty, since workers import ``byop.bundle.loading``."""
