@@ -1,6 +1,6 @@
 """Content-addressed files."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,10 +17,17 @@ class StoredBlob:
 class BlobStore(Protocol):
     """Files by the sha256 of their bytes. Safe to call from any thread."""
 
-    def put(self, chunks: Iterable[bytes], *, limit_bytes: int) -> StoredBlob:
+    def put(
+        self,
+        chunks: Iterable[bytes],
+        *,
+        limit_bytes: int,
+        check: Callable[[Path], None] | None = None,
+    ) -> StoredBlob:
         """Store the bytes and return their address. The same bytes are kept once.
 
-        A half-written file is never visible under its address, also after a crash.
+        A half-written file is never visible under its address, also after a crash. ``check`` sees
+        the whole file before it gets its address: what it raises is passed on, nothing is kept.
 
         Raises:
             TooLargeError: More than ``limit_bytes`` came; nothing is kept.

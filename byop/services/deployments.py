@@ -1,0 +1,250 @@
+"""Deployments: run pipelines, tell how they run, stop them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+import structlog
+
+from byop.domain.deployments import Deployment, EngineStatus
+from byop.domain.identifiers import (
+    DeploymentId,
+    PipelineVersionId,
+    WorkspaceId,
+    require_dns_label,
+)
+from byop.domain.models import ModelReference, ModelStatus, ModelVersion
+from byop.domain.pipelines import Pipeline, PipelineVersion
+from byop.domain.users import Principal
+from byop.errors import ByopError, InvalidPipelineError, ModelVersionNotReadyError, NotFoundError
+from byop.ports.clock import Clock
+from byop.ports.engine import Engine
+from byop.ports.metadata import MetadataStore
+from byop.services.access import Access
+from byop.services.inference_logs import topic_of
+from byop.services.launches import Launches
+from byop.services.routes import InferenceRoute, RouteTable
+from byop.steps.walk import running_model_step
+from byop.wire.engine_config import model_key, parse_engine_config
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DeployRequest:
+    """What a deploy call says. ``engine_config`` is JSON as it came.
+
+    ``model_ids`` and ``models`` stand in for the steps of a pipeline version that has none.
+    """
+
+    name: str
+    pipeline_version_id: int
+    pipeline_id: int | None = None
+    engine_config: Mapping[str, object] | str | None = None
+    model_ids: tuple[int, ...] = ()
+    models: tuple[ModelReference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentReport:
+    """A deployment and how it runs. ``models`` are in the order of the steps."""
+
+    deployment: Deployment
+    pipeline: Pipeline
+    version: PipelineVersion
+    models: tuple[ModelVersion, ...]
+    engine: EngineStatus
+
+
+class DeploymentService:
+    """Use cases on deployments."""
+
+    def __init__(
+        self,
+        *,
+        metadata: MetadataStore,
+        engine: Engine,
+        launches: Launches,
+        routes: RouteTable,
+        clock: Clock,
+    ) -> None:
+        self._metadata = metadata
+        self._engine = engine
+        self._launches = launches
+        self._routes = routes
+        self._clock = clock
+        self._access = Access(metadata)
+        self._changing = Lock()
+
+    def deploy(self, principal: Principal, request: DeployRequest) -> Deployment:
+        """Begin to run a pipeline version and return its deployment at once.
+
+        Deploying a pipeline that runs replaces what runs, at the same address.
+
+        Raises:
+            InvalidNameError: The name is no DNS label.
+            NotFoundError: No such pipeline version for this caller, or no such model version.
+            InvalidPipelineError: It has no steps and the request names no models.
+            ModelVersionNotReadyError: A model version is not ready.
+            InvalidDeploymentConfigError: The configuration cannot be read.
+        """
+        require_dns_label("deployment", request.name)
+        pipeline, version = self._pipeline_version(principal, request)
+        models = self._models(principal, pipeline.workspace_id, version, request)
+        keys = {model_key(model.name, model.id): model.id for model in models}
+        config = parse_engine_config(request.engine_config, keys)
+        with self._changing:
+            deployment = self._metadata.deployments.add(
+                name=request.name,
+                pipeline_id=pipeline.id,
+                pipeline_version_id=version.id,
+                workspace_id=pipeline.workspace_id,
+                config=config,
+                created_at=self._clock.now(),
+            )
+            self._run(deployment, pipeline, version, models)
+        _log.info("deployed", deployment=deployment.address, pipeline=pipeline.name)
+        return deployment
+
+    def undeploy(
+        self, principal: Principal, *, pipeline_id: int | None, deployment_id: int | None
+    ) -> None:
+        """Stop a deployment; no error when it does not run.
+
+        Raises:
+            NotFoundError: No such deployment for this caller.
+        """
+        deployment = self._find(principal, pipeline_id, deployment_id)
+        with self._changing:
+            self._routes.remove(deployment.id)
+            self._engine.stop(deployment.id)
+            self._metadata.deployments.set_deployed(deployment.id, is_deployed=False)
+        _log.info("undeployed", deployment=deployment.address)
+
+    def status(self, principal: Principal, address: str) -> DeploymentReport:
+        """Return how the deployment at ``{name}-{id}`` runs.
+
+        Raises:
+            NotFoundError: No such deployment for this caller, or it does not run.
+        """
+        self._access.user(principal)
+        route = self._routes.get(address)
+        if route is None or not self._access.may_use(principal, route.workspace_id):
+            raise NotFoundError("deployment", address)
+        deployment = self._metadata.deployments.get(route.deployment_id)
+        engine = self._engine.status(route.deployment_id)
+        if deployment is None or engine is None:
+            raise NotFoundError("deployment", address)
+        pipeline, version = self._stored(deployment)
+        models = (self._metadata.models.get_version(s.model_version_id) for s in route.steps)
+        return DeploymentReport(
+            deployment, pipeline, version, tuple(m for m in models if m is not None), engine
+        )
+
+    def inference_path(self, principal: Principal, *, workspace_id: int, pipeline_name: str) -> str:
+        """Return the path of the pipeline's inference URL.
+
+        Raises:
+            NotFoundError: No such pipeline for this caller, or it was never deployed.
+        """
+        workspace = self._access.workspace(principal, workspace_id)
+        pipeline = self._metadata.pipelines.find(workspace.id, pipeline_name)
+        if pipeline is None:
+            raise NotFoundError("pipeline", pipeline_name)
+        deployment = self._metadata.deployments.find_for_pipeline(pipeline.id)
+        if deployment is None or not deployment.is_deployed:
+            raise NotFoundError("deployment of pipeline", pipeline_name)
+        return f"/v1/api/pipelines/infer/{deployment.address}/{pipeline.name}"
+
+    def restore(self) -> None:
+        """Run again what ran when the server stopped. One that cannot run leaves the others be."""
+        for deployment in self._metadata.deployments.list_deployed():
+            try:
+                pipeline, version = self._stored(deployment)
+                models = [self._ready(deployment.workspace_id, s.model) for s in version.steps]
+                self._run(deployment, pipeline, version, models)
+            except ByopError as error:
+                _log.error(
+                    "deployment could not be restored",
+                    deployment=deployment.address,
+                    code=error.code,
+                    why=error.message,
+                )
+
+    def _run(
+        self,
+        deployment: Deployment,
+        pipeline: Pipeline,
+        version: PipelineVersion,
+        models: Sequence[ModelVersion],
+    ) -> None:
+        self._engine.start(self._launches.prepare(deployment, models))
+        self._routes.put(
+            InferenceRoute(
+                address=deployment.address,
+                pipeline_name=pipeline.name,
+                pipeline_id=pipeline.id,
+                deployment_id=deployment.id,
+                workspace_id=deployment.workspace_id,
+                topic=topic_of(pipeline.id),
+                pipeline_version=version.version,
+                steps=tuple(running_model_step(model) for model in models),
+            )
+        )
+
+    def _pipeline_version(
+        self, principal: Principal, request: DeployRequest
+    ) -> tuple[Pipeline, PipelineVersion]:
+        version = self._metadata.pipelines.get_version(
+            PipelineVersionId(request.pipeline_version_id)
+        )
+        if version is None or request.pipeline_id not in (None, version.pipeline_id):
+            raise NotFoundError("pipeline version", request.pipeline_version_id)
+        return self._access.pipeline(principal, version.pipeline_id), version
+
+    def _models(
+        self,
+        principal: Principal,
+        workspace_id: WorkspaceId,
+        version: PipelineVersion,
+        request: DeployRequest,
+    ) -> list[ModelVersion]:
+        references: list[ModelReference] = [step.model for step in version.steps]
+        if not references:
+            by_id = [self._access.model_version(principal, i) for i in request.model_ids]
+            references = [*map(_reference, by_id), *request.models]
+        if not references:
+            raise InvalidPipelineError("the pipeline version has no steps and no models were named")
+        return [self._ready(workspace_id, reference) for reference in references]
+
+    def _ready(self, workspace_id: WorkspaceId, reference: ModelReference) -> ModelVersion:
+        model = self._metadata.models.find_version(workspace_id, reference)
+        if model is None:
+            raise NotFoundError("model version", f"{reference.name} {reference.version}")
+        if model.status is not ModelStatus.READY:
+            raise ModelVersionNotReadyError(model.name, model.version, model.status.value)
+        return model
+
+    def _find(
+        self, principal: Principal, pipeline_id: int | None, deployment_id: int | None
+    ) -> Deployment:
+        deployment = None
+        if deployment_id is not None:
+            deployment = self._metadata.deployments.get(DeploymentId(deployment_id))
+        elif pipeline_id is not None:
+            pipeline = self._access.pipeline(principal, pipeline_id)
+            deployment = self._metadata.deployments.find_for_pipeline(pipeline.id)
+        if deployment is None or not self._access.may_use(principal, deployment.workspace_id):
+            raise NotFoundError("deployment", deployment_id if deployment_id is not None else "")
+        return deployment
+
+    def _stored(self, deployment: Deployment) -> tuple[Pipeline, PipelineVersion]:
+        pipeline = self._metadata.pipelines.get(deployment.pipeline_id)
+        version = self._metadata.pipelines.get_version(deployment.pipeline_version_id)
+        if pipeline is None or version is None:
+            raise NotFoundError("pipeline of deployment", deployment.address)
+        return pipeline, version
+
+
+def _reference(model: ModelVersion) -> ModelReference:
+    return ModelReference(name=model.name, version=model.version, sha=model.sha)
