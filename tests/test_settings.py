@@ -1,3 +1,4 @@
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,9 @@ def test_repr_hides_secrets() -> None:
         database_url="postgresql://u:canary-c@h/d",
     )
     assert "canary" not in repr(settings)
+
+
+def test_every_setting_is_documented() -> None:
+    documented = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
+    missing = [f.name for f in fields(Settings) if f"`BYOP_{f.name.upper()}`" not in documented]
+    assert missing == []

@@ -1,0 +1,11 @@
+"""``python -m benchmarks``: every benchmark, one after the other."""
+
+import subprocess
+import sys
+
+MODULES = ["tables", "worker_hop", "inference_log", "http_inference"]
+
+for name in MODULES:
+    print(f"== {name}", flush=True)
+    command = [sys.executable, "-m", f"benchmarks.{name}"]
+    subprocess.run(command, check=True)  # noqa: S603 - our own modules
