@@ -1,1 +1,1 @@
-"""To be written."""
+"""Adapters of the storage ports: metadata, blobs, secrets and the inference log."""
