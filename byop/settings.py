@@ -18,6 +18,13 @@ Durability = Literal["process", "power"]
 
 _GIB = 1024**3
 
+_INSTALLER_VARIABLES = frozenset(
+    {"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "XDG_CACHE_HOME"}
+    | {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
+    | {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+    | {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -109,6 +116,20 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         reader = _READERS.get(name)
         values[name] = text if reader is None else reader(variable, text)
     return Settings(**values)  # type: ignore[arg-type]
+
+
+def installer_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what an environment build may see of ``environ``: no secret of the server.
+
+    That is the search path, home and temporary folders, proxies, certificate files and the
+    installers' own variables (UV_*, PIP_*), which an operator sets for exactly this purpose.
+    """
+    given = dict(os.environ if environ is None else environ)
+    return {
+        name: value
+        for name, value in given.items()
+        if name in _INSTALLER_VARIABLES or name.startswith(("UV_", "PIP_"))
+    }
 
 
 def _read_path(_variable: str, text: str) -> Path:

@@ -1,0 +1,106 @@
+"""What workers print: drained by a thread, masked, kept in a bounded ring and a bounded file."""
+
+import os
+import threading
+from collections import deque
+from pathlib import Path
+
+from byop.engine.masking import Masker
+
+RING_LINES = 2000
+FILE_BYTES = 10 * 1024**2
+"""A log file that grows over this is kept once as ``.1`` and begun anew."""
+_CHUNK_BYTES = 64 * 1024
+_LINE_CHARS = 16 * 1024
+
+
+class LogRing:
+    """The last lines of one model's workers. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=RING_LINES)
+
+    def append(self, line: str) -> None:
+        """Add a line; the oldest goes when the ring is full."""
+        self._lines.append(line)
+
+    def tail(self, lines: int) -> list[str]:
+        """Return the last ``lines`` lines, oldest first."""
+        found = list(self._lines.copy())
+        return found[-lines:] if lines > 0 else []
+
+
+class LogFile:
+    """One replica's log on disk, readable by the owner only."""
+
+    def __init__(self, path: Path, *, limit_bytes: int = FILE_BYTES) -> None:
+        self._path = path
+        self._limit_bytes = limit_bytes
+
+    def write(self, text: str) -> None:
+        """Append the text. A disk that refuses loses it: the ring still has the lines."""
+        raw = text.encode("utf-8", "replace")
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            descriptor = os.open(self._path, flags, 0o600)
+            try:
+                size = os.fstat(descriptor).st_size
+                os.write(descriptor, raw)
+            finally:
+                os.close(descriptor)
+            if size + len(raw) > self._limit_bytes:
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+        except OSError:
+            return
+
+
+class LogDrain:
+    """Reads one worker's output until its end, never letting the worker wait."""
+
+    def __init__(self, descriptor: int, *, masker: Masker, ring: LogRing, file: LogFile) -> None:
+        self._descriptor = descriptor
+        self._masker = masker
+        self._ring = ring
+        self._file = file
+        self._thread = threading.Thread(target=self._run, name="worker-log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until all output is read; a process that outlives the worker may hold it open."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        rest = ""
+        while chunk := self._read():
+            *lines, rest = (rest + chunk).split("\n")
+            if len(rest) > _LINE_CHARS + self._masker.longest:
+                head, rest = self._cut(rest)
+                lines.append(head)
+            self._keep(lines)
+        if rest:
+            self._keep([rest])
+        os.close(self._descriptor)
+
+    def _read(self) -> str:
+        try:
+            return os.read(self._descriptor, _CHUNK_BYTES).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def _cut(self, line: str) -> tuple[str, str]:
+        """Split an endless line so that no value is cut in two: its end stays for the next."""
+        masked = self._masker.mask(line)
+        at = max(len(masked) - self._masker.longest, 0)
+        return masked[:at], masked[at:]
+
+    def _keep(self, lines: list[str]) -> None:
+        if not lines:
+            return
+        masked = [self._masker.mask(line.rstrip("\r"))[: 2 * _LINE_CHARS] for line in lines]
+        for line in masked:
+            self._ring.append(line)
+        self._file.write("\n".join(masked) + "\n")
