@@ -1,6 +1,5 @@
 """Which files of a project folder belong into its zip."""
 
-import os
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -77,18 +76,17 @@ def _includes(folder: Path) -> tuple[str, ...]:
 
 def _walk(folder: Path, inside: PurePosixPath) -> Iterator[tuple[PurePosixPath, Path]]:
     """Give every file below ``folder`` under its name. Linked files count as their content."""
-    for entry in os.scandir(folder):
-        name = inside / entry.name
-        path = Path(entry.path)
-        if entry.is_dir():
-            if is_skipped_folder(entry.name) or (path / "pyvenv.cfg").exists():
+    for path in sorted(folder.iterdir()):
+        name = inside / path.name
+        if path.is_dir():
+            if is_skipped_folder(path.name) or (path / "pyvenv.cfg").exists():
                 continue
-            if entry.is_symlink():
+            if path.is_symlink():
                 raise InvalidBundleError(f"{name} is a linked folder: copy it into the project")
             yield from _walk(path, name)
-        elif is_skipped_file(entry.name):
+        elif is_skipped_file(path.name):
             continue
-        elif entry.is_file():
+        elif path.is_file():
             yield name, path
         else:
             raise InvalidBundleError(f"{name} is neither a file nor a folder")
