@@ -1,0 +1,238 @@
+"""The one place that picks implementations and wires them together."""
+
+import asyncio
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from starlette.types import ASGIApp
+
+from byop.engine.environments import VirtualEnvironments
+from byop.engine.local import LocalEngine
+from byop.ports.clock import Clock
+from byop.ports.inference_log import LogQuery
+from byop.server.app import create_app
+from byop.server.services import Services
+from byop.services.conversions import Conversions
+from byop.services.deployments import DeploymentService
+from byop.services.identity import (
+    IdentityService,
+    InitialCredentials,
+    make_up_credentials,
+)
+from byop.services.inference import InferenceService, Memberships
+from byop.services.inference_logs import InferenceLogService
+from byop.services.launches import Launches
+from byop.services.model_files import ModelFiles
+from byop.services.models import ModelService
+from byop.services.pipelines import PipelineService
+from byop.services.routes import RouteTable
+from byop.services.tokens import TokenService
+from byop.services.workspaces import WorkspaceService
+from byop.settings import Settings
+from byop.store.blobs import FileBlobStore
+from byop.store.home_lock import HomeLock
+from byop.store.inference_log import SqliteInferenceLog
+from byop.store.metadata import SqlMetadataStore
+from byop.store.private_files import write_private
+from byop.store.secrets import AesGcmSecretBox
+from byop.store.signing_key import load_signing_key
+
+CREDENTIALS_FILE = "initial-credentials.json"
+
+_LONGEST_RUN_DIR = 64
+_log = structlog.get_logger(__name__)
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the time now, aware, UTC."""
+        return datetime.now(UTC)
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970 UTC."""
+        return int(datetime.now(UTC).timestamp() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A wired server: its use cases, and the parts that must be opened and closed."""
+
+    services: Services
+    settings: Settings
+    engine: LocalEngine
+    log: SqliteInferenceLog
+    metadata: SqlMetadataStore
+    conversions: Conversions
+    lock: HomeLock
+
+    async def open(self) -> None:
+        """Start the engine on the running loop, then run again what ran at the last stop."""
+        await self.engine.open()
+        self.conversions.resume()
+        await asyncio.to_thread(self.services.deployments.restore)
+
+    def check_ready(self) -> None:
+        """Raise what keeps the server from serving. Blocking: asks both databases."""
+        self.metadata.users.find(self.settings.admin_email)
+        self.log.read(LogQuery(topic="readiness", limit=1))
+
+    async def close(self) -> None:
+        """Drain and end every worker, commit the log, release the data directory."""
+        self.conversions.close()
+        await self.engine.close(drain_s=self.settings.drain_s)
+        await asyncio.to_thread(self.log.close)
+        self.metadata.close()
+        self.lock.release()
+
+
+def build_gateway(settings: Settings) -> Gateway:
+    """Return a server over the data directory of ``settings``, wired but not opened.
+
+    Raises:
+        HomeLockedError: Another server owns the data directory.
+        SecretKeyInvalidError: The key of stored secrets is wrong or missing.
+        StorageUnavailableError: A database cannot be opened.
+    """
+    home = settings.home
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = HomeLock(home)
+    lock.acquire()
+    clock: Clock = SystemClock()
+    secret_box = AesGcmSecretBox.open(home, settings.secret_key)
+    metadata = SqlMetadataStore(
+        settings.database_url or f"sqlite:///{home / 'metadata.sqlite3'}", secrets=secret_box
+    )
+    log = SqliteInferenceLog(home / "inference-log.sqlite3", durability=settings.log_durability)
+    blobs = FileBlobStore(home / "blobs")
+    files = ModelFiles(blobs=blobs, root=home / "models")
+    environments = VirtualEnvironments(
+        root=settings.environments_path,
+        installer=settings.installer,
+        index_url=settings.index_url,
+        find_links=tuple(settings.find_links.split()),
+        timeout_s=settings.build_timeout_s,
+    )
+    engine = LocalEngine(
+        run_dir=_run_dir(home),
+        load_timeout_s=settings.load_timeout_s,
+        queue_limit=settings.queue_limit,
+        log_dir=home / "worker-logs",
+    )
+    identity = IdentityService(metadata=metadata, secret_box=secret_box, clock=clock)
+    _set_up_once(identity, settings)
+    conversions = Conversions(
+        metadata=metadata,
+        files=files,
+        environments=environments,
+        engine=engine,
+        clock=clock,
+        load_timeout_s=settings.load_timeout_s,
+    )
+    routes = RouteTable()
+    services = Services(
+        identity=identity,
+        tokens=TokenService(
+            signing_key=load_signing_key(home, secret_box),
+            issuer="byop/auth/realms/master",
+            lifetime_s=settings.token_lifetime_s,
+            refresh_lifetime_s=settings.refresh_lifetime_s,
+            find_user=metadata.users.get,
+        ),
+        workspaces=WorkspaceService(metadata=metadata, clock=clock),
+        models=ModelService(
+            metadata=metadata,
+            blobs=blobs,
+            conversions=conversions,
+            clock=clock,
+            max_upload_bytes=settings.max_upload_bytes,
+        ),
+        pipelines=PipelineService(metadata=metadata, clock=clock),
+        deployments=DeploymentService(
+            metadata=metadata,
+            engine=engine,
+            launches=Launches(files=files, environments=environments),
+            routes=routes,
+            clock=clock,
+        ),
+        inference=InferenceService(
+            routes=routes,
+            memberships=Memberships(metadata.workspaces.is_member),
+            engine=engine,
+            log=log,
+            clock=clock,
+            deadline_s=settings.predict_timeout_s,
+        ),
+        inference_logs=InferenceLogService(metadata=metadata, log=log),
+    )
+    return Gateway(
+        services=services,
+        settings=settings,
+        engine=engine,
+        log=log,
+        metadata=metadata,
+        conversions=conversions,
+        lock=lock,
+    )
+
+
+def build_app(gateway: Gateway) -> ASGIApp:
+    """Return the HTTP face of ``gateway``, which opens and closes it."""
+    return create_app(
+        gateway.services,
+        settings=gateway.settings,
+        open=gateway.open,
+        close=gateway.close,
+        check_ready=gateway.check_ready,
+    )
+
+
+def _set_up_once(identity: IdentityService, settings: Settings) -> None:
+    """Make the first user and client. Their secrets are in the file before they are anywhere."""
+    if identity.is_set_up(settings.admin_email):
+        return
+    path = settings.home / CREDENTIALS_FILE
+    credentials = make_up_credentials(settings.admin_email, settings.admin_password)
+    if path.exists():
+        credentials = _read_credentials(path)
+    else:
+        write_private(path, json.dumps(_credentials_json(credentials), indent=2).encode())
+    identity.set_up(credentials)
+    _log.info("first start: credentials written", path=str(path), user=credentials.username)
+
+
+def _credentials_json(credentials: InitialCredentials) -> dict[str, str]:
+    """Return the keys of the documents' creds.json (seed 001, "Sample Variables List")."""
+    return {
+        "username": credentials.username,
+        "password": credentials.password,
+        "email": credentials.username,
+        "confidentialClient": credentials.client_id,
+        "confidentialPassword": credentials.client_secret,
+    }
+
+
+def _read_credentials(path: Path) -> InitialCredentials:
+    kept = json.loads(path.read_text())
+    return InitialCredentials(
+        username=kept["username"],
+        password=kept["password"],
+        client_id=kept["confidentialClient"],
+        client_secret=kept["confidentialPassword"],
+    )
+
+
+def _run_dir(home: Path) -> Path:
+    """Return an empty 0700 folder for sockets, short enough for their 108-byte addresses."""
+    run_dir = home / "run"
+    if len(str(run_dir)) > _LONGEST_RUN_DIR:
+        return Path(tempfile.mkdtemp(prefix="byop-"))
+    shutil.rmtree(run_dir, ignore_errors=True)
+    run_dir.mkdir(mode=0o700)
+    return run_dir

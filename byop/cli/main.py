@@ -1,0 +1,19 @@
+"""The ``byop`` command: each noun registers its own commands."""
+
+import typer
+
+from byop.cli import bundles, demo, exec, run, sandbox, serve  # noqa: A004 - the command's name
+
+app = typer.Typer(
+    name="byop",
+    help="Self-hosted LLM gateway and model server: bring your own predict.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    for module in (serve, demo, bundles, run, exec, sandbox):
+        module.register(app)
+    app()
