@@ -1,1 +1,1 @@
-"""To be written."""
+"""One request's data as one Arrow batch, and its forms: Arrow IPC, pandas-records JSON, numpy."""
