@@ -34,4 +34,3 @@ def load_signing_key(home: Path, secret_box: SecretBox) -> rsa.RSAPrivateKey:
     ).decode()
     write_private(path, secret_box.seal(pem, context=_CONTEXT))
     return key
-

@@ -1,0 +1,121 @@
+"""The metadata database: engine, transactions, errors."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from byop.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    SettingsInvalidError,
+    StorageUnavailableError,
+)
+from byop.store.migrations.runner import migrate
+
+_BUSY_TIMEOUT_MS = 5000
+_IS_WRITE = "byop_is_write"
+_SQLITE_TAKEN = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}
+_POSTGRES_TAKEN = "23505"
+
+
+class Database:
+    """One database behind a connection pool, brought to today's revision when it is opened."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _open_engine(url)
+        self._writer = self._engine.execution_options(**{_IS_WRITE: True})
+        try:
+            with self.write() as connection:
+                migrate(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection that sees one state of the database."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except (DBAPIError, PoolTimeoutError) as error:
+            raise _refusal(error) from error
+
+    @contextmanager
+    def write(self, *, unique: tuple[str, str] | None = None) -> Iterator[Connection]:
+        """Give a connection inside a transaction that nobody else writes in between.
+
+        ``unique`` is the kind and the name that AlreadyExistsError tells when a unique column has
+        the value already.
+        """
+        try:
+            with self._writer.begin() as connection:
+                yield connection
+        except IntegrityError as error:
+            if unique is not None and _is_taken(error):
+                raise AlreadyExistsError(*unique) from error
+            raise NotFoundError("row referred to", type(error.orig).__name__) from error
+        except (DBAPIError, PoolTimeoutError) as error:
+            raise _refusal(error) from error
+
+    def close(self) -> None:
+        """Release every connection."""
+        self._engine.dispose()
+
+
+def _open_engine(url: str) -> Engine:
+    try:
+        address = make_url(url)
+        # Parameters stay out of error texts: among them are password hashes.
+        engine = create_engine(address, hide_parameters=True)
+    except (ArgumentError, ImportError) as error:
+        raise SettingsInvalidError(
+            "BYOP_DATABASE_URL", f"cannot be opened ({type(error).__name__})"
+        ) from None
+    if engine.dialect.name == "sqlite":
+        _make_private_file(address)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _make_private_file(address: URL) -> None:
+    """Create the file 0600 before SQLite would by the umask; -wal and -shm take its mode."""
+    if not address.database or address.database == ":memory:":
+        raise SettingsInvalidError("BYOP_DATABASE_URL", "must name a file")
+    try:
+        Path(address.database).touch(mode=0o600)
+    except OSError as error:
+        raise StorageUnavailableError(f"cannot open the metadata: {error.strerror}") from error
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    """Leave transactions to ``_begin_sqlite``: the driver would begin too late, and deferred."""
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    is_write = connection.get_execution_options().get(_IS_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+def _is_taken(error: IntegrityError) -> bool:
+    name = getattr(error.orig, "sqlite_errorname", None)
+    return name in _SQLITE_TAKEN or getattr(error.orig, "sqlstate", None) == _POSTGRES_TAKEN
+
+
+def _refusal(error: DBAPIError | PoolTimeoutError) -> StorageUnavailableError:
+    why = error.orig if isinstance(error, DBAPIError) else "no connection came free"
+    return StorageUnavailableError(f"the metadata database refuses: {why}")
