@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def predict_from(tmp_path: Path) -> Predict:
         framework: str = "custom",
         environment: Mapping[str, str] | None = None,
     ) -> Any:  # noqa: ANN401
-        folder = tmp_path / "unpacked-model"
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
         unpack(archive, folder)
         return _run(framework, folder, batch, environment)
 
