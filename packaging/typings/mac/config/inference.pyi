@@ -1,0 +1,1 @@
+from byop.sdk.config import CustomInferenceConfig as CustomInferenceConfig

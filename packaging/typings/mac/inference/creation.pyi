@@ -1,0 +1,1 @@
+from byop.sdk.builder import InferenceBuilder as InferenceBuilder
