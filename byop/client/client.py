@@ -29,7 +29,10 @@ class Client:
     wait for a deployment), ``WALLAROO_USER`` and ``WALLAROO_PASSWORD``, or
     ``WALLAROO_SDK_CREDENTIALS``, the path of a JSON file with ``username`` and ``password`` (or
     ``token``). Nothing set means the server on this machine and the credentials that it wrote at
-    its first start. Logs in at once. Safe from several threads, apart from the current workspace.
+    its first start. ``credentials_file`` names such a JSON file, ``credentials`` are a
+    :class:`UserPassword` or a :class:`BearerToken`.
+
+    Logs in at once. Safe from several threads, apart from the current workspace.
 
     Raises:
         NotAuthenticatedError: No credentials, or wrong ones.
@@ -44,6 +47,7 @@ class Client:
         request_timeout: float | None = None,
         *,
         credentials: Credentials | None = None,
+        credentials_file: str | Path | None = None,
     ) -> None:
         connection = read_connection(
             api_endpoint=api_endpoint,
@@ -51,6 +55,7 @@ class Client:
             auth_type=auth_type,
             request_timeout=request_timeout,
             credentials=credentials,
+            credentials_file=credentials_file,
         )
         self.auth: Auth = open_auth(connection)
         self.auth.token()

@@ -59,9 +59,12 @@ def read_connection(
     auth_type: str | None = None,
     request_timeout: float | None = None,
     credentials: Credentials | None = None,
+    credentials_file: str | Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Connection:
     """Return the connection; what is None comes from ``environ`` (the process's by default).
+
+    ``credentials`` win over ``credentials_file``, and that over the environment.
 
     Raises:
         NotAuthenticatedError: Nothing says who asks.
@@ -69,11 +72,15 @@ def read_connection(
     """
     given = os.environ if environ is None else environ
     endpoint = _endpoint(api_endpoint or given.get("WALLAROO_URL") or DEFAULT_ENDPOINT)
+    timeout_s = _timeout(request_timeout, given)
+    if credentials is None:
+        chosen = _auth_type(auth_type, given)
+        credentials = _find_credentials(chosen, endpoint, given, credentials_file)
     return Connection(
         api_endpoint=endpoint,
         auth_endpoint=_endpoint(auth_endpoint or given.get("WALLAROO_AUTH_URL") or endpoint),
-        request_timeout_s=_timeout(request_timeout, given),
-        credentials=credentials or _find_credentials(_auth_type(auth_type, given), endpoint, given),
+        request_timeout_s=timeout_s,
+        credentials=credentials,
     )
 
 
@@ -119,17 +126,19 @@ def _auth_type(auth_type: str | None, environ: Mapping[str, str]) -> str | None:
 
 
 def _find_credentials(
-    auth_type: str | None, endpoint: str, environ: Mapping[str, str]
+    auth_type: str | None,
+    endpoint: str,
+    environ: Mapping[str, str],
+    credentials_file: str | Path | None,
 ) -> Credentials:
-    file = environ.get("WALLAROO_SDK_CREDENTIALS")
-    if auth_type == "token":
-        return _token_of(_read_file(file or ""))
     user, password = environ.get("WALLAROO_USER"), environ.get("WALLAROO_PASSWORD")
-    if user and password:
+    file = credentials_file or environ.get("WALLAROO_SDK_CREDENTIALS")
+    if user and password and credentials_file is None and auth_type != "token":
         return UserPassword(user, password)
-    if file:
-        content = _read_file(file)
-        return _token_of(content) if _is_token(auth_type, content) else _user_of(content)
+    if file or auth_type == "token":
+        content = _read_file(str(file or ""))
+        is_token = auth_type == "token" or _is_token(auth_type, content)
+        return _token_of(content) if is_token else _user_of(content)
     initial = Path(environ.get("BYOP_HOME") or "~/.byop").expanduser() / INITIAL_CREDENTIALS
     if _is_local(endpoint) and os.access(initial, os.R_OK):
         return _user_of(_read_file(str(initial)))
@@ -149,7 +158,7 @@ def _read_file(path: str) -> dict[str, str]:
         content = orjson.loads(Path(path).expanduser().read_bytes())
     except OSError as error:
         raise SettingsInvalidError(
-            "WALLAROO_SDK_CREDENTIALS", f"cannot read {path!r}: {error.strerror}"
+            "WALLAROO_SDK_CREDENTIALS", f"cannot read {path!r}: {error.strerror or error}"
         ) from None
     except ValueError:
         raise SettingsInvalidError("WALLAROO_SDK_CREDENTIALS", f"{path!r} is no JSON") from None

@@ -72,6 +72,14 @@ def test_token_file_is_read(tmp_path: Path, auth_type: str | None) -> None:
     assert connection.credentials == BearerToken("abc", "a@b.c", "1")
 
 
+def test_file_that_was_handed_in_wins_over_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "given.json"
+    write(path, {"username": "given", "password": "pw"})
+    environ = {"WALLAROO_USER": "env", "WALLAROO_PASSWORD": "x", "WALLAROO_SDK_CREDENTIALS": "/no"}
+    connection = read_connection(credentials_file=path, environ=environ)
+    assert connection.credentials == UserPassword("given", "pw")
+
+
 def test_local_server_s_first_credentials_are_found(tmp_path: Path) -> None:
     content = {"username": "admin@byop.local", "password": "made", "confidentialClient": "x"}
     write(tmp_path / "initial-credentials.json", content)
