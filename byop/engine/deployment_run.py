@@ -40,7 +40,7 @@ class DeploymentRun:
     ) -> None:
         self._on_running = on_running
         self._was_running = False
-        log_dir = settings.log_dir / file_name(f"{launch.name}-{launch.deployment_id}")
+        log_dir = settings.log_dir / file_name(launch.name)
         self.sets = {
             model.model_version_id: ReplicaSet(
                 WorkerParts(

@@ -139,10 +139,8 @@ class LocalEngine:
         return await found.predict(inputs, deadline_s=deadline_s)
 
     async def close(self, *, drain_s: float) -> None:
-        """Drain for up to ``drain_s``, then end every worker."""
-        with self._lock:
-            self._places.clear()
-            self._is_closed = True
+        """Drain for up to ``drain_s``, then end every worker. ``logs`` can still be read."""
+        self._is_closed = True
         await asyncio.gather(*(run.stop(drain_s=drain_s) for run in self._alive))
         while self._tasks:
             for task in self._tasks:

@@ -56,6 +56,7 @@ def run(description: Mapping[str, object]) -> None:
         traceback.print_exc()
         _tell_load_failure(listener, masker.reason(_why(error)))
         sys.exit(1)
+    _warm_up(call.outputs)
     ready = _ready_frame(launch, call, is_async=is_async)
     if is_async:
         worker_async.serve(listener, call, ready)
@@ -104,6 +105,21 @@ def _ready_frame(launch: WorkerLaunch, call: ModelCall, *, is_async: bool) -> by
         }
     ).encode()
     return encode_header(FrameKind.READY, len(payload)) + payload
+
+
+def _warm_up(outputs: pa.Schema | None) -> None:
+    """Let pyarrow import pandas now rather than during the first request.
+
+    It does so, where pandas is installed, for the first text that becomes an array.
+    """
+    if outputs is None or any(_holds_text(field.type) for field in outputs):
+        pa.array([""])
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    while pa.types.is_nested(kind) and not pa.types.is_struct(kind):
+        kind = kind.field(0).type
+    return not pa.types.is_primitive(kind)
 
 
 def _why(error: BaseException) -> str:
