@@ -1,0 +1,96 @@
+"""Request bodies: read whole under a limit, replayed, and the client's going away."""
+
+import asyncio
+
+from starlette.types import Message, Receive
+
+from byop.errors import InvalidPayloadError, TooLargeError
+
+_GRACE_S = 0.02
+"""A request that is answered sooner never pays for the watch."""
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection: nobody waits for the answer."""
+
+
+async def read_body(receive: Receive, declared: bytes | None, *, limit_bytes: int) -> bytes:
+    """Return the whole body. ``declared`` is the Content-Length header.
+
+    Raises:
+        TooLargeError: More was declared, or came, than the limit; no more than it was kept.
+        ClientGoneError: The client left before the end.
+    """
+    if declared is not None and _length(declared) > limit_bytes:
+        raise TooLargeError("request body", limit_bytes)
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        return _within(message.get("body", b""), limit_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit_bytes:
+            raise TooLargeError("request body", limit_bytes)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+        message = await receive()
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """Return a ``receive`` that gives ``body`` first and then what ``receive`` gives."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return receive_again
+
+
+class DisconnectWatch:
+    """Cancels the task that made it when the client goes away, until ``stop``.
+
+    A CancelledError is this watch's doing exactly when ``is_disconnected``.
+    """
+
+    __slots__ = ("_loop", "_receive", "_timer", "_waiting", "_watcher", "is_disconnected")
+
+    def __init__(self, receive: Receive, task: "asyncio.Task[object]") -> None:
+        self._receive = receive
+        self._waiting = task
+        self._loop = task.get_loop()
+        self._watcher: asyncio.Task[None] | None = None
+        self.is_disconnected = False
+        self._timer = self._loop.call_later(_GRACE_S, self._begin)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _begin(self) -> None:
+        self._watcher = self._loop.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.is_disconnected = True
+        self._waiting.cancel()
+
+
+def _within(body: bytes, limit_bytes: int) -> bytes:
+    if len(body) > limit_bytes:
+        raise TooLargeError("request body", limit_bytes)
+    return body
+
+
+def _length(declared: bytes) -> int:
+    try:
+        return int(declared)
+    except ValueError:
+        raise InvalidPayloadError("Content-Length is no number") from None

@@ -1,0 +1,112 @@
+"""Tables in HTTP bodies: which format comes, which is asked for, and both directions."""
+
+from collections.abc import Sequence
+from enum import Enum
+from functools import lru_cache
+from urllib.parse import parse_qsl
+
+import pyarrow as pa
+
+from byop.domain.inferences import InferenceRecord
+from byop.errors import InvalidPayloadError
+from byop.tables.columns import conform
+from byop.tables.datasets import DatasetSelection
+from byop.tables.ipc import read_file, write_file
+from byop.tables.records import decode_records
+from byop.tables.results import encode_json, to_arrow
+
+_ARROW_FILE = "application/vnd.apache.arrow.file"
+_ARROW_STREAM = "application/vnd.apache.arrow.stream"
+
+
+class Format(Enum):
+    """How a table is written. The value is the Content-Type of an answer."""
+
+    RECORDS = b"application/json"
+    ARROW = _ARROW_FILE.encode()
+
+
+_FORMATS = {
+    "application/json": Format.RECORDS,
+    _ARROW_FILE: Format.ARROW,
+    _ARROW_STREAM: Format.ARROW,
+}
+
+
+@lru_cache(maxsize=256)
+def format_of_body(content_type: bytes | None) -> Format:
+    """Return the format that a Content-Type header names; JSON when there is none.
+
+    ``format=pandas-records``, ``format=wallaroo`` and ``format=custom-json`` are all JSON: a list
+    of records and a dict of columns are told apart by looking at them.
+
+    Raises:
+        InvalidPayloadError: It names something else.
+    """
+    if content_type is None:
+        return Format.RECORDS
+    found = _FORMATS.get(_media_type(content_type.decode("latin-1")))
+    if found is None:
+        raise InvalidPayloadError(
+            f"Content-Type {content_type.decode('latin-1')[:100]!r} is not supported: send "
+            f"'application/json; format=pandas-records' or '{_ARROW_FILE}'"
+        )
+    return found
+
+
+@lru_cache(maxsize=256)
+def format_of_answer(accept: bytes | None, default: Format) -> Format:
+    """Return the first format of an Accept header that we write, else ``default``."""
+    if accept is None:
+        return default
+    for wanted in accept.decode("latin-1").split(","):
+        found = _FORMATS.get(_media_type(wanted))
+        if found is not None:
+            return found
+    return default
+
+
+@lru_cache(maxsize=1024)
+def selection_of_query(query_string: bytes) -> DatasetSelection:
+    """Return what ``dataset[]``, ``dataset.exclude[]`` and ``dataset.separator`` select."""
+    datasets: list[str] = []
+    excluded: list[str] = []
+    separator: str | None = None
+    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
+        match name:
+            case "dataset[]" | "dataset":
+                datasets.append(value)
+            case "dataset.exclude[]" | "dataset.exclude":
+                excluded.append(value)
+            case "dataset.separator":
+                separator = value or None
+            case _:
+                pass
+    return DatasetSelection.parse(datasets, excluded, separator)
+
+
+def decode_table(
+    given: Format, body: bytes, schema: pa.Schema | None, *, max_bytes: int
+) -> pa.RecordBatch:
+    """Return the table in ``body``, as the declared ``schema`` wants it when there is one.
+
+    Raises:
+        InvalidInputError: One of the leaves: unreadable, too large, or not fitting the schema.
+    """
+    if given is Format.RECORDS:
+        return decode_records(body, schema)
+    batch = read_file(body, max_bytes=max_bytes)
+    return batch if schema is None else conform(batch, schema)
+
+
+def encode_table(
+    wanted: Format, records: Sequence[InferenceRecord], selection: DatasetSelection
+) -> bytes | memoryview:
+    """Return the body that holds ``records``."""
+    if wanted is Format.RECORDS:
+        return encode_json(records, selection)
+    return memoryview(write_file(to_arrow(records, selection)))
+
+
+def _media_type(header: str) -> str:
+    return header.partition(";")[0].strip().lower()

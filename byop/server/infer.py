@@ -1,0 +1,148 @@
+"""The inference route: raw ASGI, because every microsecond here is paid by every request.
+
+``POST /v1/api/pipelines/infer/{deployment}-{id}/{pipeline}``. Who may call and what runs there are
+known from memory before a byte of the body is read.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+import pyarrow as pa
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from byop.domain.inferences import InferenceRecord
+from byop.errors import ByopError, NotFoundError
+from byop.server.auth import bearer_token
+from byop.server.bodies import ClientGoneError, DisconnectWatch, read_body
+from byop.server.codecs import (
+    decode_table,
+    encode_table,
+    format_of_answer,
+    format_of_body,
+    selection_of_query,
+)
+from byop.server.http_answers import Answer, send_answer
+from byop.server.metrics import Metrics
+from byop.server.problems import InternalError, MethodNotAllowedError, problem_answer
+from byop.server.request_ids import bind_request_id
+from byop.server.services import Services
+from byop.services.routes import InferenceRoute
+
+INFER_PREFIX = "/v1/api/pipelines/infer/"
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_LARGE_BODY_BYTES = 4 << 20
+"""From here on a body is decoded and its answer encoded in a thread: both take tens of
+milliseconds, in which the event loop would serve nobody else."""
+_CLIENT_GONE = 499
+"""Never sent: what metrics and logs call a request whose client left."""
+
+
+@dataclass(slots=True)
+class _Request:
+    """One request; ``pipeline`` is empty until a deployed one was found for the caller."""
+
+    scope: Scope
+    headers: dict[bytes, bytes]
+    receive: Receive
+    pipeline: str = ""
+
+
+class InferenceEndpoint:
+    """Answers inference requests."""
+
+    def __init__(self, services: Services, *, metrics: Metrics, max_request_bytes: int) -> None:
+        self._tokens = services.tokens
+        self._inference = services.inference
+        self._metrics = metrics
+        self._max_request_bytes = max_request_bytes
+        self._log = structlog.get_logger(__name__).bind()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, whatever happens."""
+        started = time.perf_counter()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = bind_request_id(headers.get(b"x-request-id"))
+        request = _Request(scope, headers, receive)
+        answer = await self._answer(request)
+        await send_answer(send, answer, request_id)
+        seconds = time.perf_counter() - started
+        self._metrics.count_inference(request.pipeline, answer.status, seconds)
+        self._log.debug(
+            "inference answered",
+            pipeline=request.pipeline,
+            status=answer.status,
+            duration_ms=seconds * 1000,
+        )
+
+    async def _answer(self, request: _Request) -> Answer:
+        try:
+            return await self._infer(request)
+        except ByopError as error:
+            return problem_answer(error, source="engine")
+        except ClientGoneError:
+            return Answer(_CLIENT_GONE, b"")
+        except Exception:  # noqa: BLE001 - the request boundary
+            self._log.exception("inference failed", pipeline=request.pipeline)
+            return problem_answer(InternalError(), source="engine")
+
+    async def _infer(self, request: _Request) -> Answer:
+        route = self._route(request)
+        headers = request.headers
+        selection = selection_of_query(request.scope["query_string"])
+        given = format_of_body(headers.get(b"content-type"))
+        wanted = format_of_answer(headers.get(b"accept"), given)
+        limit = self._max_request_bytes
+        body = await read_body(request.receive, headers.get(b"content-length"), limit_bytes=limit)
+        started = time.perf_counter_ns()
+        inputs = await _off_loop(
+            len(body), decode_table, given, body, route.inputs, max_bytes=limit
+        )
+        parse_ns = time.perf_counter_ns() - started
+        record = await self._while_connected(request.receive, route, inputs, parse_ns)
+        encoded = await _off_loop(len(body), encode_table, wanted, [record], selection)
+        return Answer(200, encoded, wanted.value)
+
+    def _route(self, request: _Request) -> InferenceRoute:
+        """Return what runs at the request's path for its caller."""
+        if request.scope["method"] != "POST":
+            raise MethodNotAllowedError(request.scope["method"], "POST")
+        principal = self._tokens.verify(bearer_token(request.headers.get(b"authorization")))
+        path: str = request.scope["path"][len(INFER_PREFIX) :]
+        address, _, pipeline = path.partition("/")
+        if not pipeline or "/" in pipeline:
+            raise NotFoundError("inference path", path[:200])
+        route = self._inference.route(principal, address, pipeline)
+        request.pipeline = pipeline
+        return route
+
+    async def _while_connected(
+        self, receive: Receive, route: InferenceRoute, inputs: pa.RecordBatch, parse_ns: int
+    ) -> InferenceRecord:
+        """Return the pipeline's record, or give the inference up when the client leaves."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that awaits runs in a task
+        watch = DisconnectWatch(receive, task)
+        try:
+            return await self._inference.infer(route, inputs, parse_ns=parse_ns)
+        except asyncio.CancelledError:
+            if not watch.is_disconnected:
+                raise
+            task.uncancel()
+            raise ClientGoneError from None
+        finally:
+            watch.stop()
+
+
+async def _off_loop(
+    size_bytes: int, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+) -> _T:
+    """Return what ``function`` gives, called in a thread when the body is large."""
+    if size_bytes < _LARGE_BODY_BYTES:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)
