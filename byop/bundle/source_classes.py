@@ -1,6 +1,7 @@
 """Classes and functions of a project as its source shows them: parsed, never imported."""
 
 import ast
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -65,25 +66,37 @@ class SourceIndex:
     modules: tuple[SourceModule, ...]
     foreign: frozenset[str]
     _classes: dict[str, list[SourceClass]] = field(default_factory=dict)
+    _aliases: dict[str, tuple[ast.expr, SourceModule]] = field(default_factory=dict)
+    _imported: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for module in self.modules:
             for node in _class_statements(module.tree.body):
                 self._classes.setdefault(node.name, []).append(SourceClass(node, module))
+            for statement in module.tree.body:
+                value = getattr(statement, "value", None)
+                if isinstance(value, ast.expr):
+                    for name in _bound_names(statement):
+                        self._aliases.setdefault(name, (value, module))
+            for name, original in module.imported.items():
+                self._imported.setdefault(name, original)
 
     def derived_from(self, roots: frozenset[str]) -> list[SourceClass]:
         """Return the classes with one of ``roots`` among their ancestors."""
         return [
             found
             for module in self.modules
-            for node in _class_statements(module.tree.body)
-            for found in [SourceClass(node, module)]
-            if self._descends(found, roots, frozenset())
+            for found in (SourceClass(node, module) for node in _class_statements(module.tree.body))
+            if any(
+                base in roots and not self._project_classes(base, ancestor)
+                for ancestor in self._lineage(found)
+                for base in self._base_names(ancestor)
+            )
         ]
 
     def member(self, owner: SourceClass, name: str) -> tuple[ast.stmt, SourceModule] | None:
         """Return what defines ``name`` in the class or in the nearest of its project bases."""
-        for candidate in self._lineage(owner, frozenset()):
+        for candidate in self._lineage(owner):
             for statement in candidate.node.body:
                 if name in _bound_names(statement):
                     return statement, candidate.module
@@ -100,31 +113,20 @@ class SourceIndex:
 
     def alias_value(self, name: str) -> tuple[ast.expr, SourceModule] | None:
         """Return the expression that a module of the project assigns to ``name``."""
-        for module in self.modules:
-            for statement in module.tree.body:
-                value = getattr(statement, "value", None)
-                if isinstance(value, ast.expr) and name in _bound_names(statement):
-                    return value, module
-        return None
+        return self._aliases.get(name)
 
-    def _descends(self, child: SourceClass, roots: frozenset[str], seen: frozenset[str]) -> bool:
-        if child.name in seen:
-            return False
-        for base in self._base_names(child):
-            parents = self._project_classes(base, child)
-            if not parents and base in roots:
-                return True
-            if any(self._descends(parent, roots, seen | {child.name}) for parent in parents):
-                return True
-        return False
-
-    def _lineage(self, owner: SourceClass, seen: frozenset[str]) -> Iterator[SourceClass]:
-        if owner.name in seen:
-            return
-        yield owner
-        for base in self._base_names(owner):
-            for parent in self._project_classes(base, owner):
-                yield from self._lineage(parent, seen | {owner.name})
+    def _lineage(self, owner: SourceClass) -> Iterator[SourceClass]:
+        """Give the class and its project ancestors, each once, the nearest first."""
+        pending = deque([owner])
+        seen: set[ast.ClassDef] = set()
+        while pending:
+            current = pending.popleft()
+            if current.node in seen:
+                continue
+            seen.add(current.node)
+            yield current
+            for base in self._base_names(current):
+                pending.extend(self._project_classes(base, current))
 
     def _project_classes(self, name: str, child: SourceClass) -> list[SourceClass]:
         return [found for found in self._classes.get(name, []) if found.node is not child.node]
@@ -136,9 +138,8 @@ class SourceIndex:
         """Follow a name that another module of the project imported or assigned under an alias."""
         if name in self._classes or name in self.foreign:
             return name
-        for module in self.modules:
-            if name in module.imported:
-                return module.imported[name]
+        if name in self._imported:
+            return self._imported[name]
         assigned = self.alias_value(name)
         return name if assigned is None else assigned[1].resolve(assigned[0])
 

@@ -36,6 +36,11 @@ print(json.dumps({name: values.tolist() for name, values in answer.items()}))
 """
 
 
+def _measured() -> dict[str, str]:
+    """The variables through which coverage follows a process, when it runs."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+
+
 def _run(framework: str, path: Path, batch: object, environment: Mapping[str, str] | None) -> Any:  # noqa: ANN401
     done = subprocess.run(
         [sys.executable, "-P", "-c", _WORKER, framework, str(path)],
@@ -43,7 +48,7 @@ def _run(framework: str, path: Path, batch: object, environment: Mapping[str, st
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": os.environ["PATH"], **(environment or {})},
+        env={**_measured(), **(environment or {})},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -58,7 +58,7 @@ def test_declared_table_without_columns_is_an_empty_schema() -> None:
         ('[model]\nname = "m"\nversion = 1', r"\[model\] has no key 'version'"),
         ('input = 1\n[model]\nname = "m"', "input must be a table"),
         ('[model]\nname = "m"\n[input]\nx = 3', r"\[input\] x must be an Arrow type as text"),
-        ('[model]\nname = "m"\n[input]\nx = "strin"', r"\[input\] .*strin"),
+        ('[model]\nname = "m"\n[input]\nx = "number"', r"\[input\] .*number"),
         ('[model]\nname = "m"\n[endpoint]', "kind None is not known"),
         ('[model]\nname = "m"\n[endpoint]\nkind = "x"', "use one of openai, azure-openai"),
         ('[model]\nname = "m"\n[environment]\nrequired = "A"', "must be a list of texts"),

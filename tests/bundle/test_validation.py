@@ -73,6 +73,14 @@ BROKEN = {
     "input of one array": (predicting("def _predict(self, input_data: np.ndarray):"), ONLY_ACCEPT),
     "input of lists": (predicting("def _predict(self, input_data: dict[str, list]):"), ONLY_ACCEPT),
     "input without annotation": (predicting("def _predict(self, input_data):"), ONLY_ACCEPT),
+    "input annotated by no expression": (
+        predicting("def _predict(self, input_data: 'dict['):"),
+        ONLY_ACCEPT,
+    ),
+    "values annotated by no expression": (
+        predicting("def _predict(self, input_data: dict[str, 'np.']):"),
+        ONLY_ACCEPT,
+    ),
     "no input": (predicting("def _predict(self):"), ONLY_ACCEPT),
     "output of another type": (
         predicting("def _predict(self, input_data: InferenceData) -> np.ndarray:"),
@@ -192,6 +200,16 @@ def test_classes_that_inherit_from_each_other_end_the_search(tmp_path: Path) -> 
     archive = write_zip(tmp_path / "model.zip", FILES | {"custom_inference.py": source})
     with pytest.raises(InvalidBundleError, match=NO_INFERENCE):
         validate_archive(archive, Framework.CUSTOM)
+
+
+def test_wide_inheritance_is_searched_once(tmp_path: Path) -> None:
+    # Each class has both of the layer below as bases: 2 ** 60 paths.
+    layers = "".join(
+        f"class A{n}(A{n + 1}, B{n + 1}): pass\nclass B{n}(A{n + 1}, B{n + 1}): pass\n"
+        for n in range(60)
+    )
+    archive = write_zip(tmp_path / "model.zip", FILES | {"layers.py": layers})
+    assert validate_archive(archive, Framework.CUSTOM).warnings == ()
 
 
 @pytest.mark.parametrize("function", ["handle_completion", "handle_chat_completion"])
