@@ -15,7 +15,7 @@ RESULT), JSON (READY, ERROR) or empty.
 
 import struct
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
 
@@ -28,7 +28,7 @@ _MAGIC = b"byop"
 _HEADER = struct.Struct("<4sB3xQQQ")
 _SCRATCH_BYTES = 64 * 1024
 
-Payload = bytes | memoryview | pa.Buffer
+Payload: TypeAlias = bytes | memoryview | pa.Buffer
 
 
 class FrameKind(IntEnum):

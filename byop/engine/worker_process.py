@@ -99,6 +99,12 @@ class WorkerProcess:
             if not self._is_reaped:
                 self._kill_group()
 
+    def cut_lifeline(self) -> None:
+        """Close the pipe whose end tells the worker that its gateway is gone."""
+        if self._popen.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._popen.stdin.close()
+
     def _wait(
         self, drain: LogDrain, loop: AbstractEventLoop, on_exit: Callable[[int], None]
     ) -> None:
@@ -107,9 +113,7 @@ class WorkerProcess:
             self._kill_group()
             code = self._popen.wait()
             self._is_reaped = True
-        if self._popen.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._popen.stdin.close()
+        self.cut_lifeline()
         drain.join(_OUTPUT_WAIT_S)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(on_exit, code)

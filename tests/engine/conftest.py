@@ -35,8 +35,8 @@ def floats(*values: float) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([column], schema=INPUTS)
 
 
-def column(prediction: Prediction, name: str = "y") -> list[object]:
-    return list(prediction.outputs.column(name).to_pylist())
+def column(prediction: Prediction, name: str = "y") -> list[float]:
+    return [float(value) for value in prediction.outputs.column(name).to_pylist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,8 @@ class Bench:
     async def run(self, *models: ModelLaunch, replica_count: int = 1) -> None:
         """Start the models and wait until they run."""
         self.engine.start(deployment(*models, replica_count=replica_count))
-        await self.until(RunStatus.RUNNING)
+        told = await self.until_true(lambda found: found.status is not RunStatus.STARTING)
+        assert told.status is RunStatus.RUNNING, told.details
 
     async def until(self, status: RunStatus) -> EngineStatus:
         """Wait for the deployment's status."""
@@ -111,7 +112,7 @@ class Bench:
 
     async def predict(
         self, *values: float, version: int = MODEL, deadline_s: float = PATIENCE_S
-    ) -> list[object]:
+    ) -> list[float]:
         """Return column ``y`` of the answer."""
         answer = await self.engine.predict(
             DEPLOYMENT, ModelVersionId(version), floats(*values), deadline_s=deadline_s

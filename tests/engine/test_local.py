@@ -142,7 +142,7 @@ async def test_full_queue_refuses_and_cancelled_requests_are_never_sent(
         await waiting[1]
     (model.path.parent / "go").touch()
     assert await first == [0.0]
-    assert await asyncio.gather(waiting[0], waiting[2], waiting[3]) == [[1.0], [3.0], [4.0]]
+    assert list(await asyncio.gather(waiting[0], waiting[2], waiting[3])) == [[1.0], [3.0], [4.0]]
     assert seen.read_text().split() == ["0", "1", "3", "4"]
 
 
@@ -209,7 +209,8 @@ async def test_concurrency_lets_a_sync_model_run_several_batches(
         concurrency=2,
     )
     await bench.run(model)
-    assert await asyncio.gather(bench.predict(1.0), bench.predict(2.0)) == [[1.0], [2.0]]
+    answers = await asyncio.gather(bench.predict(1.0), bench.predict(2.0))
+    assert list(answers) == [[1.0], [2.0]]
 
 
 ASYNC_STEP = """
@@ -349,7 +350,7 @@ async def test_stop_lets_the_running_request_end_and_refuses_new_ones(
 
 async def test_replacing_a_deployment_fails_no_request(bench: Bench, models: Models) -> None:
     await bench.run(models.step(DOUBLE))
-    answers: list[object] = []
+    answers: list[float] = []
     is_replaced = asyncio.Event()
 
     async def ask() -> None:
