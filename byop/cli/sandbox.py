@@ -1,5 +1,6 @@
 """``byop sandbox``: a local stand-in for an LLM hosted elsewhere."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -43,4 +44,5 @@ def sandbox(
         typer.echo(f"  export OPENAI_BASE_URL={server.base_url}")
         if api_key is None:
             typer.echo(f"  export OPENAI_API_KEY={server.api_key}")
-        server.run()
+        with suppress(KeyboardInterrupt):
+            server.run()

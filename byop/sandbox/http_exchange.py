@@ -1,5 +1,6 @@
 """One HTTP exchange over bare ASGI: the bounded body in, the answer out."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,17 @@ async def read_body(receive: Receive) -> bytes:
         if not message.get("more_body"):
             break
     return b"".join(parts)
+
+
+async def is_gone_within(receive: Receive, seconds: float) -> bool:
+    """Wait, and return whether the client hung up meanwhile. The body has been read before."""
+    try:
+        async with asyncio.timeout(seconds):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        return False
+    return True
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

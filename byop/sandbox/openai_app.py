@@ -1,6 +1,5 @@
 """The stand-in for OpenAI as an ASGI application."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import replace
@@ -9,7 +8,14 @@ from typing import Any
 
 from byop.errors import InvalidPayloadError, TooLargeError
 from byop.sandbox import openai_answers
-from byop.sandbox.http_exchange import Answer, Receive, Send, read_body, send_answer
+from byop.sandbox.http_exchange import (
+    Answer,
+    Receive,
+    Send,
+    is_gone_within,
+    read_body,
+    send_answer,
+)
 from byop.sandbox.openai_answers import Choice, Completion, Kind
 from byop.sandbox.openai_requests import TextRequest, read_chat_request, read_completion_request
 from byop.sandbox.recording import Recorder
@@ -59,7 +65,8 @@ class OpenAiApp:
             await send({"type": "lifespan.shutdown.complete"})
         elif scope["type"] == "http":
             answer = await self._answer(scope, receive)
-            await asyncio.sleep(answer.latency_s)
+            if answer.latency_s and await is_gone_within(receive, answer.latency_s):
+                return
             await send_answer(send, answer)
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive) -> Answer:

@@ -14,7 +14,8 @@ from mac.exceptions import InferenceDataValidationError
 from mac.inference import AsyncInference
 from mac.inference.creation import InferenceBuilder
 from mac.types import InferenceData
-from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletion, ChatCompletionMessage
+from openai.types.chat.chat_completion import Choice
 
 DEFAULT_MODEL = "gpt-4o-mini"
 CONCURRENT_ROWS = 16
@@ -152,16 +153,19 @@ async def ask(model: ChatModel, prompt: str) -> str | Failure:
 
 
 def read_answer(completion: object) -> str | Failure:
-    """Return the text of the first choice; a refusal is the model's answer too."""
-    if not isinstance(completion, ChatCompletion) or not completion.choices:
-        return Failure("the provider's answer is no chat completion")
-    choice = completion.choices[0]
-    text = choice.message.content
-    if text is None:
-        text = choice.message.refusal
-    if text is None:
-        return Failure(f"the answer has no text (finish_reason {choice.finish_reason})")
-    return text
+    """Return the text of the first choice; a refusal is the model's answer too.
+
+    The client does not check what an endpoint sends, so this does.
+    """
+    match completion:
+        case ChatCompletion(choices=[Choice(message=ChatCompletionMessage() as message), *_]):
+            texts = [text for text in (message.content, message.refusal) if text is not None]
+        case _:
+            return Failure("the provider's answer is no chat completion")
+    if texts and isinstance(texts[0], str):
+        return texts[0]
+    reason = str(completion.choices[0].finish_reason)[:40]
+    return Failure(f"the answer has no text (finish_reason {reason})")
 
 
 def raise_if_refused(outcomes: Sequence[str | Failure]) -> None:
