@@ -5,6 +5,7 @@ both leave as null; Arrow keeps them.
 """
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from byop.errors import ApiError, InvalidInputError, InvalidPayloadError
 if TYPE_CHECKING:
     import pandas as pd
 
+_FRACTION = re.compile(r"\.(\d*?)0+(?!\d)")
+"""A fraction of a second with zeros at its end: a column of milliseconds takes three digits."""
 _FIRST_COLUMNS = ("time", "in", "out")
 
 
@@ -89,12 +92,16 @@ def _plain(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, datetime):
-        return value.isoformat()
+        return _FRACTION.sub(_shortened, value.isoformat())
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     raise TypeError(f"{type(value).__name__} is no JSON type")
+
+
+def _shortened(fraction: re.Match[str]) -> str:
+    return f".{fraction[1]}" if fraction[1] else ""
 
 
 def _names(rows: Iterable[dict[str, object]]) -> list[str]:

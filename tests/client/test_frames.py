@@ -59,6 +59,19 @@ def test_times_are_iso_8601() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("2024-02-29T12:00:00.123000+00:00", "2024-02-29T12:00:00.123+00:00"),
+        ("2024-02-29T12:00:00.120-10:00", "2024-02-29T12:00:00.12-10:00"),
+        ("2024-02-29T12:00:00.100001", "2024-02-29T12:00:00.100001"),
+        ("2024-10-20T10:00:00", "2024-10-20T10:00:00"),
+    ],
+)
+def test_times_have_no_more_digits_than_they_need(given: str, told: str) -> None:
+    assert sent(pd.DataFrame({"at": [pd.Timestamp(given)]})) == [{"at": told}]
+
+
 def test_missing_values_are_null() -> None:
     frame = pd.DataFrame(
         {
