@@ -80,7 +80,6 @@ async def app(
 
 
 if __name__ == "__main__":
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # as byop serve does
     uvicorn.run(
         app,
         host="127.0.0.1",

@@ -105,7 +105,7 @@ def build_gateway(settings: Settings) -> Gateway:
     lock = HomeLock(home)
     lock.acquire()
     clock: Clock = SystemClock()
-    secret_box = AesGcmSecretBox.open(home, settings.secret_key)
+    secret_box = AesGcmSecretBox.load(home, settings.secret_key)
     metadata = SqlMetadataStore(
         settings.database_url or f"sqlite:///{home / 'metadata.sqlite3'}", secrets=secret_box
     )
@@ -116,7 +116,7 @@ def build_gateway(settings: Settings) -> Gateway:
         root=settings.environments_path,
         installer=settings.installer,
         index_url=settings.index_url,
-        find_links=tuple(settings.find_links.split()),
+        find_links=settings.find_links,
         timeout_s=settings.build_timeout_s,
     )
     engine = LocalEngine(

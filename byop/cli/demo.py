@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from byop.cli.problems import problem_exit
+from byop.cli.problems import exit_on_error
 from byop.errors import SettingsInvalidError, StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def demo(
     model: Annotated[str, typer.Option(help="Model for --real.")] = "gpt-4o-mini",
 ) -> None:
     """Pack, upload, deploy, infer, score and read the log back, on free ports of this machine."""
-    with problem_exit():
+    with exit_on_error():
         if real and not api_key:
             raise SettingsInvalidError("OPENAI_API_KEY", "--real needs it")
         began = time.perf_counter()

@@ -26,6 +26,3 @@ def exit_on_error() -> Iterator[None]:
 def _exit(message: str, cause: Exception) -> NoReturn:
     typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
     raise typer.Exit(1) from cause
-
-
-problem_exit = exit_on_error

@@ -1,15 +1,18 @@
 """``byop serve``: the server."""
 
+import signal
 import socket
 import sys
 from dataclasses import replace
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typing_extensions import override
 
-from byop.cli.problems import problem_exit
+from byop.cli.problems import exit_on_error
 from byop.errors import SettingsInvalidError
 from byop.settings import Settings, load_settings
 
@@ -25,10 +28,14 @@ def serve(
     home: Annotated[Path | None, typer.Option(help="Data directory.")] = None,
 ) -> None:
     """Start the server. Settings come from BYOP_* variables; options win over them."""
-    with problem_exit():
+    with exit_on_error():
         settings = load_settings()
-        given = {"host": host, "port": port, "home": home}
-        settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
+        settings = replace(
+            settings,
+            host=settings.host if host is None else host,
+            port=settings.port if port is None else port,
+            home=settings.home if home is None else home,
+        )
         _keep_pandas_out()
         run_server(settings)
 
@@ -63,7 +70,14 @@ def run_server(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=int(settings.drain_s),
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     AnnouncingServer(config).run(sockets=[listener])
+
+
+def _end(_number: int, _frame: object) -> NoReturn:
+    """Exit with 0: uvicorn raises the signal that stopped it again, after it has drained."""
+    raise SystemExit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -80,6 +94,15 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _PandasBarrier(MetaPathFinder):
+    """Makes ``import pandas`` fail: pyarrow imports it, 60 MiB, wherever it is installed."""
+
+    @override
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        if fullname.partition(".")[0] == "pandas":
+            raise ModuleNotFoundError("the server does without pandas", name=fullname)
+        return None
+
+
 def _keep_pandas_out() -> None:
-    """Make ``import pandas`` fail in this process: pyarrow imports it, 60 MiB, when it is there."""
-    sys.modules["pandas"] = None  # type: ignore[assignment]
+    sys.meta_path.insert(0, _PandasBarrier())

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -10,12 +11,13 @@ MODELS = {"llm-4": ModelVersionId(4), "listener-9": ModelVersionId(9)}
 CANARY = "sk-canary-0017"
 
 
-def _nested(image: dict[str, object]) -> dict[str, object]:
+def _nested(image: Mapping[str, object]) -> dict[str, object]:
     return {"engine": {"replicas": 2}, "enginelb": {}, "engineAux": {"images": {"llm-4": image}}}
 
 
 def test_nothing_given_is_one_replica_without_limits() -> None:
-    for raw in (None, {}, "", "{}"):
+    nothing: list[dict[str, object] | str | None] = [None, {}, "", "{}"]
+    for raw in nothing:
         config = parse_engine_config(raw, MODELS)
         assert config.replica_count == 1
         assert config.engine.cpus is None
