@@ -4,6 +4,7 @@ import pytest
 import requests
 from requests.auth import HTTPBasicAuth
 
+from byop.server.routes import tokens
 from byop.server.routes.tokens import PATH
 from tests.fakes.services import ADMIN, CLIENT_SECRET, PASSWORD
 from tests.server.conftest import Api
@@ -115,3 +116,17 @@ def test_a_body_that_is_no_text_is_an_invalid_request(api: Api) -> None:
     response = requests.post(f"{api.url}{PATH}", data=b"\xff\xfe", timeout=30)
     assert response.status_code == 400
     assert response.json()["error"] == "invalid_request"
+
+
+def test_log_ins_beyond_those_that_may_wait_are_429(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "MAX_WAITING", 0)
+    response = _ask(api, {**_LOG_IN, "client_id": "sdk-client"})
+    assert (response.status_code, response.headers["retry-after"]) == (429, "1")
+    assert response.json()["error"] == "temporarily_unavailable"
+
+
+def test_the_clients_scope_is_told_back(api: Api) -> None:
+    form = {**_LOG_IN, "client_id": "sdk-client", "scope": "offline_access"}
+    assert _ask(api, form).json()["scope"] == "offline_access"
