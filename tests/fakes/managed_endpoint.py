@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_AUDIENCE = "https://oauth2.googleapis.com/token"
+"""What google-auth names as the audience, whatever the credentials file says."""
 
 
 class ManagedEndpoint:
@@ -63,7 +65,7 @@ class ManagedEndpoint:
                 form["assertion"][0],
                 self.key.public_key(),
                 algorithms=["RS256"],
-                audience=self.token_uri,
+                audience=[self.token_uri, _AUDIENCE],
                 issuer="byop@stand-in.invalid",
             )
         except jwt.InvalidTokenError:

@@ -102,7 +102,7 @@ def server_environ(home: Path, extra: Mapping[str, str] | None = None) -> dict[s
 
 def start_server(home: Path, extra: Mapping[str, str] | None = None) -> RunningServer:
     """Start a server and return it once it answers. The caller ends it."""
-    home.mkdir(parents=True, exist_ok=True)
+    home.parent.mkdir(parents=True, exist_ok=True)
     output = home.parent / f"{home.name}-output.txt"
     start = output.stat().st_size if output.exists() else 0
     with output.open("ab") as sink:

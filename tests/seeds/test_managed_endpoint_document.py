@@ -168,7 +168,7 @@ def test_scored_answers_are_in_the_log(monitored: SeedSession) -> None:
 
 def _curl(command: str) -> requests.Response:
     """Send what the curl command sends: it uses ``-H`` and ``--data`` only."""
-    program, url, *options = shlex.split(command)
+    program, url, *options = shlex.split(command.replace("\\\n", " "))
     assert program == "curl"
     headers: dict[str, str] = {}
     body = ""

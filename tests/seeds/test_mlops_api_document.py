@@ -174,16 +174,30 @@ def _uploaded_id(answer: Any) -> int:  # noqa: ANN401 - JSON
     return found
 
 
-def test_each_grant_gives_a_token_that_the_api_takes(notebook: Notebook) -> None:
-    refreshed, of_client = notebook.name("access_token"), notebook.name("inference_access_token")
-    for token in (refreshed, of_client):
-        answer = requests.post(
-            f"{notebook.server.url}/v1/api/workspaces/list",
-            json={},
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
-        )
-        assert answer.status_code == requests.codes.ok, answer.text
+def test_user_token_may_call_the_api(notebook: Notebook) -> None:
+    answer = _list_workspaces(notebook, notebook.name("access_token"))
+    assert answer.status_code == requests.codes.ok, answer.text
+
+
+def test_inference_token_opens_the_inference_url_only(notebook: Notebook) -> None:
+    token = notebook.name("inference_access_token")
+    let_in = requests.post(
+        notebook.name("deployurl"),
+        json=[{"no": "tensor"}],
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=30,
+    )
+    assert let_in.json()["type"] == "column_missing"
+    assert _list_workspaces(notebook, token).status_code == requests.codes.forbidden
+
+
+def _list_workspaces(notebook: Notebook, token: str) -> requests.Response:
+    return requests.post(
+        f"{notebook.server.url}/v1/api/workspaces/list",
+        json={},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=30,
+    )
 
 
 def test_refreshing_gives_another_token(notebook: Notebook) -> None:
@@ -270,7 +284,7 @@ def test_inference_answers_the_shown_columns(notebook: Notebook) -> None:
     assert row["in"]["tensor"] == pytest.approx(sent, rel=1e-6)
     assert list(row["out"]) == ["dense_1"]
     expected = expected_scores([sent])
-    assert row["out"]["dense_1"] == pytest.approx(expected, rel=1e-5)
+    assert row["out"]["dense_1"] == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert row["check_failures"] == []
 
 
@@ -312,7 +326,7 @@ def test_log_is_newest_first_unless_asked_otherwise(logged: Notebook) -> None:
     assert list(ascending["time"]) == sorted(ascending["time"])
     assert list(descending["time"]) == sorted(descending["time"], reverse=True)
     last = expected_scores(random_rows(FURTHER_ROWS))[-1]
-    assert descending.iloc[0]["out"]["dense_1"] == pytest.approx([last], rel=1e-5)
+    assert descending.iloc[0]["out"]["dense_1"] == pytest.approx([last], rel=1e-4, abs=1e-6)
 
 
 def test_cursor_leads_through_the_whole_log(logged: Notebook) -> None:
@@ -331,7 +345,7 @@ def test_cursor_leads_through_the_whole_log(logged: Notebook) -> None:
         logged.responses["001-3546-infer-pandas"].iloc[0]["out"]["dense_1"][0],
         *expected_scores(random_rows(FURTHER_ROWS)),
     ]
-    assert scores == pytest.approx(expected[::-1], rel=1e-5)
+    assert scores == pytest.approx(expected[::-1], rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,196 @@
+"""Crashes lose nothing that was acknowledged, fail nothing that was not hit, leave nothing."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import requests
+
+from byop.client.pipeline import Pipeline
+from tests.acceptance.load import send_rows
+from tests.acceptance.projects import pack_project
+from tests.fakes.servers import RunningServer, kill_server, living, running_server, start_server
+
+pytestmark = pytest.mark.xdist_group("kill")
+
+ROWS = 10_000
+KILLED_AFTER = 4_000
+CONNECTIONS = 32
+NUMBERS = pa.schema([pa.field("number", pa.int64())])
+DOUBLED = pa.schema([pa.field("doubled", pa.int64()), pa.field("pid", pa.int64())])
+
+_DOUBLE = """
+    numbers = input_data["number"]
+    return {"doubled": numbers * 2, "pid": np.full(len(numbers), os.getpid())}
+"""
+_BLOCK = """
+    numbers = input_data["number"]
+    if numbers[0] < 0:
+        Path(os.environ["MARKER"]).write_text(str(os.getpid()))
+        signal.pause()
+    return {"doubled": numbers * 2, "pid": np.full(len(numbers), os.getpid())}
+"""
+_DEADLINE_S = 60.0
+
+
+def deploy(
+    server: RunningServer, folder: Path, name: str, predict: str, **variables: str
+) -> Pipeline:
+    """Return the pipeline of a new model."""
+    client = server.client()
+    archive = pack_project(folder, name, predict=predict)
+    model = client.upload_model(name, archive, "custom", NUMBERS, DOUBLED)
+    assert model.status() == "ready", model.error_summary()
+    images = {f"{name}-{model.id()}": {"env": variables}}
+    config = {"engine": {}, "engineAux": {"images": images}}
+    return client.build_pipeline(name).add_model_step(model).deploy(config)
+
+
+def infer(server: RunningServer, pipeline: Pipeline, *numbers: int) -> requests.Response:
+    """Send the numbers in one request."""
+    return requests.post(
+        pipeline.url(),
+        json=[{"number": number} for number in numbers],
+        headers={"Authorization": f"Bearer {server.token()}"},
+        timeout=120,
+    )
+
+
+@dataclass
+class Crash:
+    """What was acknowledged before the server was killed, and the server that came after it."""
+
+    acknowledged: set[int]
+    orphans: list[Any]
+    restarted: RunningServer
+    pipeline: Pipeline
+
+
+@pytest.fixture(scope="module")
+def crash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crash]:
+    """Kill a server while 10,000 rows are on their way, and start it again."""
+    folder = tmp_path_factory.mktemp("server")
+    server = start_server(folder / "home")
+    acknowledged: set[int] = set()
+    try:
+        url = deploy(server, folder, "double", _DOUBLE).url()
+        token = server.token()
+        below = server.workers()
+        assert below
+
+        def note(number: int) -> None:
+            acknowledged.add(number)
+            if len(acknowledged) == KILLED_AFTER:
+                server.process.kill()
+
+        asyncio.run(
+            send_rows(url, token, range(ROWS), connections=CONNECTIONS, on_acknowledged=note)
+        )
+    finally:
+        kill_server(server.process)
+    orphans = living(below)
+    with running_server(folder / "home") as restarted:
+        client = restarted.client()
+        pipeline = client.build_pipeline("double")
+        yield Crash(acknowledged, orphans, restarted, pipeline)
+        client.close()
+
+
+def test_the_server_was_killed_among_the_rows(crash: Crash) -> None:
+    assert KILLED_AFTER <= len(crash.acknowledged) < ROWS
+
+
+def test_every_acknowledged_row_is_in_the_log(crash: Crash) -> None:
+    log = crash.pipeline.logs(limit=ROWS, arrow=True)
+    logged = log["in.number"].to_pylist()
+    assert crash.acknowledged - set(logged) == set()
+    assert len(logged) == len(set(logged))
+    assert log["out.doubled"].to_pylist() == [2 * number for number in logged]
+
+
+def test_no_process_outlives_a_killed_server(crash: Crash) -> None:
+    assert crash.orphans == []
+
+
+def test_what_ran_runs_again_after_the_restart(crash: Crash) -> None:
+    answer = _infer_until_running(crash.restarted, crash.pipeline, ROWS + 1)
+    assert answer.json()[0]["out"]["doubled"] == 2 * (ROWS + 1)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with running_server(tmp_path_factory.mktemp("workers") / "home") as server:
+        yield server
+
+
+def test_killed_worker_fails_its_request_only(server: RunningServer, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    blocking = deploy(server, tmp_path, "blocking", _BLOCK, MARKER=str(marker))
+    other = deploy(server, tmp_path, "other", _DOUBLE)
+    before = infer(server, other, 1).json()[0]["out"]["pid"]
+    with ThreadPoolExecutor() as pool:
+        hit = pool.submit(infer, server, blocking, -1)
+        pid = _written_pid(marker)
+        waiting = [pool.submit(infer, server, blocking, number) for number in (5, 6)]
+        os.kill(pid, signal.SIGKILL)
+        failed = hit.result()
+        following = infer(server, blocking, 7)
+        queued = [request.result() for request in waiting]
+
+    assert failed.status_code >= requests.codes.server_error
+    assert failed.status_code != requests.codes.service_unavailable
+    problem = failed.json()
+    assert (problem["type"], problem["status"]) == ("model_crashed", "Error")
+    assert problem["code"] == failed.status_code
+    assert "SIGKILL" in problem["error"]
+    assert "blocking" in problem["error"]
+    doubled = [answer.json()[0]["out"]["doubled"] for answer in (*queued, following)]
+    assert doubled == [10, 12, 14]
+    assert infer(server, other, 1).json()[0]["out"]["pid"] == before
+
+
+def test_killed_worker_leaves_no_process_and_no_row(server: RunningServer, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    pipeline = deploy(server, tmp_path, "lonely", _BLOCK, MARKER=str(marker))
+    replicas = {process.pid for process in server.workers()}
+    with ThreadPoolExecutor() as pool:
+        hit = pool.submit(infer, server, pipeline, -1)
+        pid = _written_pid(marker)
+        os.kill(pid, signal.SIGKILL)
+        assert not hit.result().ok
+    assert infer(server, pipeline, 3).json()[0]["out"]["pid"] != pid
+    running = {process.pid for process in server.workers()}
+    assert pid in replicas
+    assert pid not in running
+    assert len(running) == len(replicas)
+    assert list(pipeline.logs()["in.number"]) == [3]
+
+
+def _written_pid(marker: Path) -> int:
+    deadline = time.monotonic() + _DEADLINE_S
+    while time.monotonic() < deadline:
+        if marker.exists() and (text := marker.read_text()):
+            return int(text)
+        time.sleep(0.01)
+    raise TimeoutError("the model did not get the request")
+
+
+def _infer_until_running(
+    server: RunningServer, pipeline: Pipeline, number: int
+) -> requests.Response:
+    """Return the first answer that is none of a model which still starts."""
+    deadline = time.monotonic() + _DEADLINE_S
+    while True:
+        answer = infer(server, pipeline, number)
+        if answer.ok or time.monotonic() > deadline:
+            assert answer.ok, answer.text
+            return answer
+        time.sleep(0.05)
