@@ -20,7 +20,7 @@ def sandbox(
     api_key: Annotated[
         str | None,
         typer.Option(
-            envvar="BYOP_SANDBOX_API_KEY", help="Key that clients must send; made up if absent."
+            envvar="SANDBOX_API_KEY", help="Key that clients must send; made up if absent."
         ),
     ] = None,
     latency: Annotated[float, typer.Option(min=0, help="Seconds before every answer.")] = 0.0,

@@ -15,9 +15,9 @@ COMMAND = (
 
 
 def start(*options: str, key: str | None = None) -> subprocess.Popen[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "BYOP_SANDBOX_API_KEY"}
+    environment = {k: v for k, v in os.environ.items() if k != "SANDBOX_API_KEY"}
     if key is not None:
-        environment["BYOP_SANDBOX_API_KEY"] = key
+        environment["SANDBOX_API_KEY"] = key
     return subprocess.Popen(
         [sys.executable, "-u", "-c", COMMAND, "--port", "0", *options],
         stdout=subprocess.PIPE,
