@@ -66,6 +66,8 @@ class BuildLog:
                 os.killpg(process.pid, signal.SIGKILL)
             output, messages = process.communicate()
             why = f"the environment was not built within {self._timeout_s:g} s"
+        if process.returncode:
+            messages = f"{output}{messages}"  # pip tells the reason of a conflict on stdout
         self._append(command, messages)
         if process.returncode:
             raise EnvironmentBuildFailedError(why, _hide(messages)[-_LOG_TAIL_CHARS:].strip())
@@ -136,7 +138,7 @@ class PipInstaller:
         self._make(scratch, log)
         report = requirements.parent / "report.json"
         command = [
-            *self._pip(scratch), "install", "--dry-run", "--ignore-installed", "--quiet",
+            *self._pip(scratch), "install", "--dry-run", "--ignore-installed",
             "--report", str(report), "--requirement", str(requirements),
             "--constraint", str(constraints), *self._sources.arguments(),
         ]  # fmt: skip

@@ -53,7 +53,7 @@ def run(description: Mapping[str, object]) -> None:
     try:
         call, is_async = _load(launch, masker)
     except BaseException as error:  # noqa: BLE001 - the worker's edge: whatever a model's import does
-        traceback.print_exc()
+        traceback.print_exception(error.__cause__ or error)
         _tell_load_failure(listener, masker.reason(_why(error)))
         sys.exit(1)
     _warm_up(call.outputs)

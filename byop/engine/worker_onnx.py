@@ -13,20 +13,20 @@ import pyarrow as pa
 
 from byop.errors import ModelInputRejectedError, ModelLoadFailedError, ModelOutputInvalidError
 
-_ARROW_TYPES: dict[str, pa.DataType] = {
-    "tensor(float)": pa.float32(),
-    "tensor(double)": pa.float64(),
-    "tensor(float16)": pa.float16(),
-    "tensor(int8)": pa.int8(),
-    "tensor(int16)": pa.int16(),
-    "tensor(int32)": pa.int32(),
-    "tensor(int64)": pa.int64(),
-    "tensor(uint8)": pa.uint8(),
-    "tensor(uint16)": pa.uint16(),
-    "tensor(uint32)": pa.uint32(),
-    "tensor(uint64)": pa.uint64(),
-    "tensor(bool)": pa.bool_(),
-    "tensor(string)": pa.string(),
+_TYPES: dict[str, tuple[pa.DataType, type]] = {
+    "tensor(float)": (pa.float32(), np.float32),
+    "tensor(double)": (pa.float64(), np.float64),
+    "tensor(float16)": (pa.float16(), np.float16),
+    "tensor(int8)": (pa.int8(), np.int8),
+    "tensor(int16)": (pa.int16(), np.int16),
+    "tensor(int32)": (pa.int32(), np.int32),
+    "tensor(int64)": (pa.int64(), np.int64),
+    "tensor(uint8)": (pa.uint8(), np.uint8),
+    "tensor(uint16)": (pa.uint16(), np.uint16),
+    "tensor(uint32)": (pa.uint32(), np.uint32),
+    "tensor(uint64)": (pa.uint64(), np.uint64),
+    "tensor(bool)": (pa.bool_(), np.bool_),
+    "tensor(string)": (pa.string(), object),
 }
 _QUIET = 3  # onnxruntime's severity "error": warnings about the machine help nobody here
 
@@ -75,17 +75,17 @@ class _Tensor:
     """One declared input or output."""
 
     def __init__(self, model: str, value: Any) -> None:  # noqa: ANN401 - onnxruntime ships no types
-        if value.type not in _ARROW_TYPES:
+        if value.type not in _TYPES:
             raise ModelLoadFailedError(
                 model, f"{value.name!r} is a {value.type}, which has no Arrow type here"
             )
         self.name = str(value.name)
         self._model = model
-        self._type = _ARROW_TYPES[value.type]
+        self._type, dtype = _TYPES[value.type]
+        self._dtype = np.dtype(dtype)
         dims: Sequence[object] = value.shape or [None]
         self._inner = tuple(dim if isinstance(dim, int) else None for dim in dims[1:])
         self._is_text = pa.types.is_string(self._type)
-        self._dtype = np.dtype(self._type.to_pandas_dtype())
 
     def field(self) -> "pa.Field[pa.DataType]":
         """Return the Arrow column: one list per dimension after the rows."""
