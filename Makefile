@@ -27,7 +27,7 @@ demo: $(VENV)/.runtime  ## Run the main job: pack, upload, deploy, infer, score,
 	$(BIN)/byop demo
 
 test: $(VENV)/.dev  ## The fast suite
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
 
 test-all: test  ## The fast suite and what needs further environments
 	$(BIN)/python packaging/build_zips.py

@@ -19,10 +19,8 @@ from tests.acceptance.load import send_rows
 from tests.acceptance.projects import pack_project
 from tests.fakes.servers import RunningServer, kill_server, living, running_server, start_server
 
-pytestmark = pytest.mark.xdist_group("kill")
-
 ROWS = 10_000
-KILLED_AFTER = 4_000
+KILLED_AFTER = 2_500
 CONNECTIONS = 32
 NUMBERS = pa.schema([pa.field("number", pa.int64())])
 DOUBLED = pa.schema([pa.field("doubled", pa.int64()), pa.field("pid", pa.int64())])

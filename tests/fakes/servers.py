@@ -29,7 +29,8 @@ _START_S = 90.0
 _STOP_S = 60.0
 _END_S = 20.0
 _POLL_S = 0.02
-_PASSED_ON = ("COVERAGE_", "PIP_", "UV_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "http", "HTTP", "no_")
+_PASSED_ON = ("COVERAGE_", "PIP_", "UV_", "SSL_CERT_", "REQUESTS_CA_BUNDLE")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 """What an environment build, or the measuring of coverage, needs of the outside."""
 
 
@@ -88,7 +89,11 @@ class RunningServer:
 
 def server_environ(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the whole environment of a server under test: little of this process gets in."""
-    environ = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_PASSED_ON) or name.lower() in _PROXIES
+    }
     environ.update(
         PATH=os.environ["PATH"],
         HOME=str(home),

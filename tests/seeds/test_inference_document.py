@@ -1,6 +1,7 @@
 """Seeds 000 and 002: inference by the SDK and by requests, on the documents' ONNX model."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ from tests.fakes.servers import RunningServer
 from tests.seeds.conftest import fraud_table
 from tests.seeds.fraud_model import expected_scores, random_rows
 from tests.seeds.session import SeedSession
-
-pytestmark = pytest.mark.xdist_group("seeds")
 
 NAME = "ccfraud"
 THRESHOLD = 0.75
@@ -52,34 +51,52 @@ def notebook(
     session.close()
 
 
-@pytest.fixture(params=["000", "002"])
-def requests_notebook(
-    request: pytest.FixtureRequest, notebook: SeedSession, client: Client
-) -> tuple[str, SeedSession]:
-    """Give a notebook of each document, run up to the inference URL."""
-    document: str = request.param
-    for file in {
-        "000": ("000-0481-imports", "000-0507-client", "000-0519-api-url", "000-0535-auth-header"),
-        "002": ("002-0042-imports", "002-0057-client", "002-0064-api-url", "002-0069-auth-header"),
-    }[document]:
+@dataclass(frozen=True)
+class Document:
+    """A document's notebook, run up to the inference URL."""
+
+    notebook: SeedSession
+    infer_pandas: str
+    infer_arrow: str
+
+
+@pytest.fixture
+def seed_000(notebook: SeedSession, client: Client) -> Document:
+    _open(notebook, client, "000-0481-imports", "000-0507-client", "000-0519-api-url")
+    notebook.run("000-0535-auth-header")
+    notebook.run("000-0554-external-url")
+    return Document(notebook, "000-0609-infer-pandas", "000-0671-infer-arrow")
+
+
+@pytest.fixture
+def seed_002(notebook: SeedSession, client: Client) -> Document:
+    _open(notebook, client, "002-0042-imports", "002-0057-client", "002-0064-api-url")
+    notebook.run("002-0069-auth-header")
+    notebook.run("002-0119-external-url")
+    return Document(notebook, "002-0148-infer-pandas", "002-0203-infer-arrow")
+
+
+@pytest.fixture(params=["seed_000", "seed_002"])
+def document(request: pytest.FixtureRequest) -> Document:
+    found: Document = request.getfixturevalue(request.param)
+    return found
+
+
+def _open(notebook: SeedSession, client: Client, *files: str) -> None:
+    for file in files:
         notebook.run(file)
     notebook.give(workspaceId=client.get_current_workspace().id(), pipeline_name=NAME)
-    notebook.run({"000": "000-0554-external-url", "002": "002-0119-external-url"}[document])
-    return document, notebook
 
 
-def test_url_names_the_deployment(requests_notebook: tuple[str, SeedSession]) -> None:
-    _, notebook = requests_notebook
-    url = str(notebook.names["deployurl"])
+def test_url_names_the_deployment(document: Document) -> None:
+    url = str(document.notebook.names["deployurl"])
     assert url.endswith(f"/{NAME}")
     assert "/v1/api/pipelines/infer/ccfraud-" in url
 
 
-def test_records_by_requests_give_time_and_out(
-    requests_notebook: tuple[str, SeedSession],
-) -> None:
-    document, notebook = requests_notebook
-    notebook.run({"000": "000-0609-infer-pandas", "002": "002-0148-infer-pandas"}[document])
+def test_records_by_requests_give_time_and_out(document: Document) -> None:
+    notebook = document.notebook
+    notebook.run(document.infer_pandas)
     shown = notebook.displayed[-1]
     assert isinstance(shown, pd.DataFrame)
     assert list(shown.columns) == ["time", "out"]
@@ -89,11 +106,9 @@ def test_records_by_requests_give_time_and_out(
     assert shown.iloc[0]["out"]["dense_1"] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_arrow_by_requests_gives_nested_columns(
-    requests_notebook: tuple[str, SeedSession],
-) -> None:
-    document, notebook = requests_notebook
-    notebook.run({"000": "000-0671-infer-arrow", "002": "002-0203-infer-arrow"}[document])
+def test_arrow_by_requests_gives_nested_columns(document: Document) -> None:
+    notebook = document.notebook
+    notebook.run(document.infer_arrow)
     table: Any = notebook.names["arrow_table"]
     assert table.num_rows == 10_000
     assert pa.types.is_struct(table.schema.field("out").type)
@@ -104,10 +119,8 @@ def test_arrow_by_requests_gives_nested_columns(
     assert scores == pytest.approx(expected_scores(random_rows(10_000))[:5], rel=1e-4, abs=1e-6)
 
 
-def test_client_credentials_token_may_infer(requests_notebook: tuple[str, SeedSession]) -> None:
-    document, notebook = requests_notebook
-    if document == "000":
-        pytest.skip("seed 000 shows no token request")
+def test_client_credentials_token_may_infer(seed_002: Document) -> None:
+    notebook = seed_002.notebook
     notebook.run("002-0096-token-client-credentials")
     answer = requests.post(
         str(notebook.names["deployurl"]),

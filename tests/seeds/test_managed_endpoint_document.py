@@ -22,7 +22,7 @@ from tests.seeds.corrections import read_snippet
 from tests.seeds.projects import pack_managed_endpoint
 from tests.seeds.session import SeedSession
 
-pytestmark = [pytest.mark.xdist_group("seeds"), pytest.mark.registry]
+pytestmark = pytest.mark.registry
 
 PROMPTS = ["What happened to the Serge llama?", "How are you doing?"]
 ANSWERS = [answer_to(prompt) for prompt in PROMPTS]

@@ -18,8 +18,6 @@ from tests.seeds.projects import pack_zero_shot
 from tests.seeds.session import SeedSession
 from tests.seeds.shapes import assert_shape, shown_answer
 
-pytestmark = pytest.mark.xdist_group("seeds")
-
 FURTHER_ROWS = 1_001
 """More than a page of the log holds, so that there is a second one."""
 
