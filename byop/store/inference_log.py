@@ -8,7 +8,7 @@ from byop.ports.inference_log import LogPage, LogPosition, LogQuery
 from byop.settings import Durability
 from byop.store.log_database import open_for_writing, read_cursor_key
 from byop.store.log_reader import LogReader
-from byop.store.log_rows import LogSchemas
+from byop.store.log_rows import LogSchemas, Origin
 from byop.store.log_writer import Append, LogWriter
 
 PAGE_BYTES = 100_000_000
@@ -54,11 +54,19 @@ class SqliteInferenceLog:
     async def append(self, topic: str, record: InferenceRecord) -> LogPosition:
         """Hand the record to the writer and wait for its commit."""
         schema = self._schemas.of(topic, record)
-        batch = schema.pack(record)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[LogPosition] = loop.create_future()
         self._writer.submit(
-            Append(topic, record.time_ms, schema, batch, record.metadata, loop, future)
+            Append(
+                topic=topic,
+                time_ms=record.time_ms,
+                schema=schema,
+                batch=schema.pack(record),
+                origin=Origin.of(record.metadata),
+                elapsed_ns=",".join(map(str, record.metadata.elapsed_ns)),
+                loop=loop,
+                future=future,
+            )
         )
         return await future
 

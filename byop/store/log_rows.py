@@ -81,8 +81,13 @@ class LogSchema:
         self, batch: pa.RecordBatch, *, time_ms: int, metadata: InferenceMetadata
     ) -> InferenceRecord:
         """Return the record of a stored batch, or of a slice of one."""
+        columns = batch.columns
         inputs, outputs, anomalies = (
-            _dataset(batch, start, stop, schema) for start, stop, schema in self._datasets
+            # An empty list would make a batch without rows.
+            pa.RecordBatch.from_arrays(columns[start:stop], schema=schema)
+            if start < stop
+            else batch.select([])
+            for start, stop, schema in self._datasets
         )
         return InferenceRecord(time_ms, inputs, outputs, anomalies, metadata)
 
@@ -139,12 +144,6 @@ def reverse_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
         return batch
     order = pa.py_buffer(np.arange(count - 1, -1, -1, dtype=np.int64))
     return batch.take(pa.Array.from_buffers(pa.int64(), count, [None, order]))
-
-
-def _dataset(batch: pa.RecordBatch, start: int, stop: int, schema: pa.Schema) -> pa.RecordBatch:
-    if start == stop:
-        return batch.select([])
-    return pa.RecordBatch.from_arrays(batch.columns[start:stop], schema=schema)
 
 
 def _holds_dictionary(kind: pa.DataType) -> bool:

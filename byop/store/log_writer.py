@@ -1,6 +1,7 @@
 """The one thread that writes the inference log: everything that waits goes into one commit."""
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 from typing_extensions import Buffer
 
-from byop.domain.inferences import InferenceMetadata
 from byop.errors import StorageUnavailableError
 from byop.ports.inference_log import LogPosition
 from byop.store.log_catalog import LogCatalog
@@ -24,6 +24,9 @@ _INSERT_BYTES = 16 << 20
 _COLUMNS = "topic_id, partition_id, seq, time_ms, rows, schema_id, origin_id, elapsed_ns, batch"
 _PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _IS_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+_FAILURES = (sqlite3.Error, pa.ArrowException, MemoryError, OverflowError, UnicodeError)
+"""What a disk, or one record that cannot be stored, may cause."""
 
 _Future = asyncio.Future[LogPosition]
 _Result = LogPosition | StorageUnavailableError
@@ -38,7 +41,8 @@ class Append:
     time_ms: int
     schema: LogSchema
     batch: pa.RecordBatch
-    metadata: InferenceMetadata
+    origin: Origin
+    elapsed_ns: str
     loop: asyncio.AbstractEventLoop
     future: _Future
 
@@ -116,7 +120,7 @@ class LogWriter:
         sequences = dict(self._sequences)
         try:
             positions = self._commit(group)
-        except (sqlite3.Error, OverflowError, MemoryError, pa.ArrowException) as error:
+        except _FAILURES as error:
             self._roll_back(sequences)
             if len(group) > 1 and not _is_locked(error):
                 for append in group:
@@ -158,11 +162,10 @@ class LogWriter:
         topic_id = self._catalog.topic_id(append.topic)
         partition_id = self._catalog.partition_id()
         schema_id = self._catalog.schema_id(append.schema)
-        origin_id = self._catalog.origin_id(Origin.of(append.metadata))
-        elapsed = ",".join(map(str, append.metadata.elapsed_ns))
+        origin_id = self._catalog.origin_id(append.origin)
         for rows, blob in encode_parts(append.schema, append.batch):
             place = (topic_id, partition_id, sequence, append.time_ms, rows)
-            yield (*place, schema_id, origin_id, elapsed, blob), blob.size
+            yield (*place, schema_id, origin_id, append.elapsed_ns, blob), blob.size
             sequence += rows
 
     def _insert_rows(self, values: list[_Value], count: int) -> None:
@@ -184,7 +187,9 @@ class LogWriter:
         self._sequences = sequences
         self._catalog.forget()
         if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+            # A rollback that fails leaves the transaction open: BEGIN then refuses the next group.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
 
     def _refuse_rest(self, group: Sequence[Append]) -> None:
         """Leave nobody waiting for a thread that ended."""

@@ -100,6 +100,27 @@ async def test_record_whose_datasets_differ_in_length_is_refused_and_others_are_
     assert numbers_of(log.read(LogQuery("t", order=ASCENDING))) == [1, 2]
 
 
+@pytest.mark.parametrize(
+    "change", [{"time_ms": 1 << 63}, {"metadata": replace(METADATA, last_model="\ud800")}]
+)
+async def test_record_that_cannot_be_stored_is_refused_and_its_neighbours_are_not(
+    log: SqliteInferenceLog, change: dict[str, object]
+) -> None:
+    wrong = replace(make_record([9]), **change)  # type: ignore[arg-type]  # any field
+    outcomes = await asyncio.gather(
+        log.append("t", make_record([1])),
+        log.append("t", wrong),
+        log.append("t", make_record([2])),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [
+        LogPosition,
+        StorageUnavailableError,
+        LogPosition,
+    ]
+    assert numbers_of(log.read(LogQuery("t", order=ASCENDING))) == [1, 2]
+
+
 async def test_rows_are_visible_to_another_process_at_once(
     log: SqliteInferenceLog, path: Path
 ) -> None:
@@ -177,7 +198,8 @@ async def test_append_beyond_the_queue_limit_is_refused_and_those_waiting_are_wr
         tasks = [asyncio.create_task(log.append("t", make_record([0])))]
         await asyncio.sleep(0)
         async with asyncio.timeout(10):
-            while not log._writer._waiting.empty():  # until the writer waits for the lock with it
+            # Until the writer took it and waits for the lock: no event tells.
+            while not log._writer._waiting.empty():  # noqa: ASYNC110
                 await asyncio.sleep(0)
         tasks += [asyncio.create_task(log.append("t", make_record([n]))) for n in range(1, 5)]
         await asyncio.sleep(0)
