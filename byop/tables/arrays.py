@@ -5,7 +5,7 @@ binary and structs with dtype object; a list column whose lists are equally long
 array, otherwise a 1-D object array of arrays; timestamps are datetime64 of their unit (a zone is
 dropped: the instants are UTC). Nulls are NaN in floats, NaT in times, None everywhere else, for
 which integers and booleans become object arrays: int64 stays exact. Number columns without nulls
-are views of the batch's memory, so they are read-only.
+are views of the batch's memory: read-only when that is, as it is after reading a file or a stream.
 
 Back: the same rules reversed. A NaN stays NaN.
 """

@@ -78,7 +78,7 @@ def _fit(column: pa.Array, field: pa.Field) -> pa.Array:
         raise _mismatch(column, field)
     try:
         cast = column.cast(field.type)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         _require_list_sizes(column, field.type, field.name)
         raise ColumnTypeMismatchError(
             field.name, format_field(field), f"{format_type(column.type)} ({error})"

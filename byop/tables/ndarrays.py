@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from byop.errors import ColumnLengthMismatchError, ColumnTypeMismatchError
 from byop.tables.schemas import format_type
-from byop.tables.values import build_array, validity
+from byop.tables.values import build_array, number_dtype, validity
 
 Array = npt.NDArray[Any]
 
@@ -19,14 +19,12 @@ _NUMBER_TYPES = (
     *(pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
     *(pa.float16(), pa.float32(), pa.float64()),
 )
-DTYPES: Mapping[int, np.dtype[Any]] = {
-    kind.id: np.dtype(kind.to_pandas_dtype()) for kind in _NUMBER_TYPES
-}
+DTYPES: Mapping[int, np.dtype[Any]] = {kind.id: number_dtype(kind) for kind in _NUMBER_TYPES}
 """Arrow type id -> dtype, for the types whose memory numpy shares."""
 LISTS = (pa.ListType, pa.LargeListType, pa.FixedSizeListType)
 
 _TYPES: Mapping[np.dtype[Any], pa.DataType] = {
-    **{np.dtype(kind.to_pandas_dtype()): kind for kind in _NUMBER_TYPES},
+    **{number_dtype(kind): kind for kind in _NUMBER_TYPES},
     np.dtype(np.bool_): pa.bool_(),
 }
 _TIME_UNITS = ("s", "ms", "us", "ns")
@@ -161,7 +159,10 @@ def _ragged_numbers(values: Array, kind: pa.DataType) -> pa.Array | None:
 
 def _as_lists(value: Any) -> Any:  # noqa: ANN401 - object arrays hold anything
     if isinstance(value, np.ndarray):
-        return _as_lists(value.tolist())
+        # tolist() would turn times that datetime cannot hold into bare integers.
+        return _as_lists(list(value) if value.dtype.kind == "M" else value.tolist())
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else value
     if isinstance(value, list):
         return [_as_lists(item) for item in value]
     return value

@@ -3,18 +3,11 @@
 ``pa.array(values, type)`` is not used for numbers: it cuts 1.5 to 1 for an integer column, takes
 booleans as numbers and turns 1e300 into a float32 infinity. ``array.array`` refuses what has the
 wrong type, converts faster, and its memory becomes the column's.
-
-In JSON a timestamp is ISO 8601 text, with an offset exactly when the type has a zone, or an
-integer: milliseconds since 1970 UTC, which is what pandas writes. A date32 is ``YYYY-MM-DD``,
-binary is base64.
 """
 
-import base64
-import binascii
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
 from itertools import chain
 from typing import Any
 
@@ -22,39 +15,35 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from byop.errors import ColumnLengthMismatchError, ColumnTypeMismatchError
-from byop.tables.schemas import format_type
-
-Values = list[Any]
-"""Elements of one column; what they are is found out here."""
+from byop.errors import ColumnLengthMismatchError
+from byop.tables.misfits import Place, Values, describe
+from byop.tables.text_values import binaries, dates, timestamps, whatever_arrow_takes
 
 _MAX_OFFSET = 2**31 - 1
 
 
-def build_array(column: str, values: Values, kind: pa.DataType) -> pa.Array:
+def build_array(
+    column: str,
+    values: Values,
+    kind: pa.DataType,
+    *,
+    may_hold_booleans: Callable[[], bool] = lambda: True,
+) -> pa.Array:
     """Return the values as an array of ``kind``; None becomes null.
+
+    ``may_hold_booleans`` is asked, at most once per column of numbers, when only a look at every
+    value's type could tell True from 1.
 
     Raises:
         ColumnTypeMismatchError: A value does not fit ``kind``, at any depth.
         ColumnLengthMismatchError: A list has another length than ``kind`` demands.
     """
-    return _build(values, kind, _Place(column, kind))
+    return _build(values, kind, Place(column, kind, may_hold_booleans))
 
 
 def validity(present: npt.NDArray[np.bool_]) -> pa.Buffer:
     """Return the bitmap of ``present``."""
     return pa.py_buffer(np.packbits(present, bitorder="little"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Which column is being built, for errors."""
-
-    column: str
-    declared: pa.DataType
-
-    def misfit(self, got: str) -> ColumnTypeMismatchError:
-        return ColumnTypeMismatchError(self.column, format_type(self.declared), got)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +55,15 @@ class _Number:
     dtype: np.dtype[Any]
 
 
+def number_dtype(kind: pa.DataType) -> np.dtype[Any]:
+    """Return the numpy dtype of a number type; before pyarrow 22, pyarrow needs pandas for that."""
+    is_float = pa.types.is_floating(kind)
+    letter = "f" if is_float else "u" if pa.types.is_unsigned_integer(kind) else "i"
+    return np.dtype(f"{letter}{kind.bit_width // 8}")
+
+
 def _number_of(code: str, kind: pa.DataType) -> tuple[int, _Number]:
-    return kind.id, _Number(code, np.dtype(code), np.dtype(kind.to_pandas_dtype()))
+    return kind.id, _Number(code, np.dtype(code), number_dtype(kind))
 
 
 _NUMBERS: Mapping[int, _Number] = dict(
@@ -77,14 +73,14 @@ _NUMBERS: Mapping[int, _Number] = dict(
 )
 
 
-def _build(values: Values, kind: pa.DataType, place: _Place) -> pa.Array:
+def _build(values: Values, kind: pa.DataType, place: Place) -> pa.Array:
     number = _NUMBERS.get(kind.id)
     if number is not None:
         return _numbers(values, kind, number, place)
-    return _BUILDERS.get(kind.id, _whatever_arrow_takes)(values, kind, place)
+    return _BUILDERS.get(kind.id, whatever_arrow_takes)(values, kind, place)
 
 
-def _numbers(values: Values, kind: pa.DataType, number: _Number, place: _Place) -> pa.Array:
+def _numbers(values: Values, kind: pa.DataType, number: _Number, place: Place) -> pa.Array:
     try:
         wide = array(number.code, values)
     except (TypeError, OverflowError):
@@ -93,14 +89,16 @@ def _numbers(values: Values, kind: pa.DataType, number: _Number, place: _Place) 
 
 
 def _numbers_with_nulls(
-    values: Values, kind: pa.DataType, number: _Number, place: _Place
+    values: Values, kind: pa.DataType, number: _Number, place: Place
 ) -> pa.Array:
     wide = array(number.code)
     for value in values:
         try:
             wide.append(0 if value is None else value)
-        except (TypeError, OverflowError):
-            raise place.misfit(_describe(value)) from None
+        except TypeError:
+            raise place.misfit(describe(value)) from None
+        except OverflowError:
+            raise place.misfit(f"{value}, out of range") from None
     full = _from_numbers(wide, values, kind, number, place)
     present = np.fromiter((value is not None for value in values), np.bool_, len(values))
     return pa.Array.from_buffers(kind, len(full), [validity(present), full.buffers()[1]])
@@ -111,20 +109,21 @@ def _from_numbers(
     source: Iterable[object],
     kind: pa.DataType,
     number: _Number,
-    place: _Place,
+    place: Place,
 ) -> pa.Array:
     """Return the numbers as ``kind``. ``source`` yields what they were made of, in order."""
     if not wide:
         return pa.nulls(0, kind)
     numbers = np.frombuffer(wide, number.wide)
     # array.array takes True for 1: only where a 0 or a 1 came out are the types looked at.
-    if ((numbers == 0) | (numbers == 1)).any() and not _BOOLEANS.isdisjoint(map(type, source)):
+    is_doubtful = ((numbers == 0) | (numbers == 1)).any() and place.may_hold_booleans()
+    if is_doubtful and not _BOOLEANS.isdisjoint(map(type, source)):
         raise place.misfit("bool")
     fitted = numbers if number.dtype == number.wide else _narrow(numbers, number.dtype, place)
     return pa.Array.from_buffers(kind, len(fitted), [None, pa.py_buffer(fitted)])
 
 
-def _narrow(numbers: npt.NDArray[Any], dtype: np.dtype[Any], place: _Place) -> npt.NDArray[Any]:
+def _narrow(numbers: npt.NDArray[Any], dtype: np.dtype[Any], place: Place) -> npt.NDArray[Any]:
     if dtype.kind == "f":
         with np.errstate(over="raise"):
             try:
@@ -138,7 +137,7 @@ def _narrow(numbers: npt.NDArray[Any], dtype: np.dtype[Any], place: _Place) -> n
     return numbers.astype(dtype)
 
 
-def _lists(values: Values, kind: pa.DataType, place: _Place) -> pa.Array:
+def _lists(values: Values, kind: pa.DataType, place: Place) -> pa.Array:
     items = _numbers_of_lists(values, kind.value_type, place)
     if items is not None:
         return _as_lists(values, items, kind, None, place)
@@ -146,14 +145,14 @@ def _lists(values: Values, kind: pa.DataType, place: _Place) -> pa.Array:
     lists = [absent if value is None else value for value in values]
     for value in lists:
         if type(value) is not list:
-            raise place.misfit(_describe(value))
+            raise place.misfit(describe(value))
     items = _build(list(chain.from_iterable(lists)), kind.value_type, place)
     if items.null_count and not kind.value_field.nullable:
         raise place.misfit("null in a list")
     return _as_lists(lists, items, kind, _present(values), place)
 
 
-def _numbers_of_lists(values: Values, kind: pa.DataType, place: _Place) -> pa.Array | None:
+def _numbers_of_lists(values: Values, kind: pa.DataType, place: Place) -> pa.Array | None:
     """Return all numbers of lists of numbers, None when that is not what the values are."""
     number = _NUMBERS.get(kind.id)
     if number is None:
@@ -168,7 +167,7 @@ def _numbers_of_lists(values: Values, kind: pa.DataType, place: _Place) -> pa.Ar
 
 
 def _as_lists(
-    lists: Values, items: pa.Array, kind: pa.DataType, present: pa.Buffer | None, place: _Place
+    lists: Values, items: pa.Array, kind: pa.DataType, present: pa.Buffer | None, place: Place
 ) -> pa.Array:
     widths = set(map(len, lists))
     if isinstance(kind, pa.FixedSizeListType):
@@ -199,13 +198,13 @@ def _present(values: Values) -> pa.Buffer | None:
     return validity(np.fromiter((value is not None for value in values), np.bool_, len(values)))
 
 
-def _structs(values: Values, kind: pa.DataType, place: _Place) -> pa.Array:
+def _structs(values: Values, kind: pa.DataType, place: Place) -> pa.Array:
     fields = list(kind)
     absent = dict.fromkeys((field.name for field in fields), None)
     objects = [absent if value is None else value for value in values]
     for value in objects:
         if type(value) is not dict:
-            raise place.misfit(_describe(value))
+            raise place.misfit(describe(value))
         if value.keys() != absent.keys():
             raise place.misfit(f"an object with {', '.join(map(repr, value)) or 'nothing'}")
     children = [_build([value[f.name] for value in objects], f.type, place) for f in fields]
@@ -216,87 +215,14 @@ def _structs(values: Values, kind: pa.DataType, place: _Place) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [present], children=children)
 
 
-def _timestamps(values: Values, kind: pa.DataType, place: _Place) -> pa.Array:
-    found = set(map(type, values)) - {type(None)}
-    if found <= {str}:
-        return _cast_text(values, kind, place)
-    if found <= {int}:
-        return _reporting(
-            lambda: pa.array(values, pa.int64()).cast(pa.timestamp("ms", kind.tz)).cast(kind),
-            values,
-            place,
-        )
-    if found & {float, bool, dict, list}:
-        raise place.misfit(_describe_types(found))
-    return _whatever_arrow_takes(values, kind, place)
-
-
-def _dates(values: Values, kind: pa.DataType, place: _Place) -> pa.Array:
-    found = set(map(type, values)) - {type(None)}
-    if found <= {date}:
-        return _whatever_arrow_takes(values, kind, place)
-    if found <= {str}:
-        return _cast_text(values, kind, place)
-    raise place.misfit(_describe_types(found))
-
-
-def _cast_text(values: Values, kind: pa.DataType, place: _Place) -> pa.Array:
-    try:
-        return pa.array(values, pa.string()).cast(kind)
-    except pa.ArrowInvalid as error:
-        raise place.misfit(f"text that is no {format_type(kind)}: {error}") from error
-
-
-def _binaries(values: Values, kind: pa.DataType, place: _Place) -> pa.Array:
-    def decode(value: object) -> object:
-        return base64.b64decode(value, validate=True) if isinstance(value, str) else value
-
-    try:
-        plain = [decode(value) for value in values]
-    except (binascii.Error, ValueError):
-        raise place.misfit("text that is no base64") from None
-    return _whatever_arrow_takes(plain, kind, place)
-
-
-def _whatever_arrow_takes(values: Values, kind: pa.DataType, place: _Place) -> pa.Array:
-    return _reporting(lambda: pa.array(values, type=kind), values, place)
-
-
-def _reporting(build: Callable[[], pa.Array], values: Values, place: _Place) -> pa.Array:
-    try:
-        return build()
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        found = {type(value) for value in values if value is not None}
-        raise place.misfit(_describe_types(found)) from error
-
-
-_BUILDERS: Mapping[int, Callable[[Values, pa.DataType, _Place], pa.Array]] = {
+_BUILDERS: Mapping[int, Callable[[Values, pa.DataType, Place], pa.Array]] = {
     pa.list_(pa.null()).id: _lists,
     pa.large_list(pa.null()).id: _lists,
     pa.list_(pa.null(), 1).id: _lists,
     pa.struct([]).id: _structs,
-    pa.timestamp("s").id: _timestamps,
-    pa.date32().id: _dates,
-    pa.binary().id: _binaries,
-    pa.large_binary().id: _binaries,
+    pa.timestamp("s").id: timestamps,
+    pa.date32().id: dates,
+    pa.binary().id: binaries,
+    pa.large_binary().id: binaries,
 }
 _BOOLEANS: frozenset[type] = frozenset({bool, np.bool_})
-_WORDS: Mapping[type, str] = {
-    type(None): "null",
-    bool: "bool",
-    int: "int",
-    float: "float",
-    str: "string",
-    list: "list",
-    dict: "object",
-}
-
-
-def _describe(value: object) -> str:
-    if type(value) is int:
-        return f"{value}, out of range"
-    return _WORDS.get(type(value), type(value).__name__)
-
-
-def _describe_types(found: set[type]) -> str:
-    return " and ".join(sorted(_WORDS.get(kind, kind.__name__) for kind in found)) or "nothing"
