@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -253,3 +255,23 @@ def test_int64_stays_exact_beside_nulls(values: list[int | None]) -> None:
     column = pa.array(values, pa.int64())
     batch = pa.RecordBatch.from_arrays([column], names=["x"])
     assert from_arrays(to_arrays(batch), batch.schema).equals(batch)
+
+
+def test_nanoseconds_in_ragged_lists_stay_nanoseconds() -> None:
+    kind = pa.list_(pa.timestamp("ns"))
+    column = pa.array([[], [1], [2, None]], kind)
+    batch = pa.RecordBatch.from_arrays([column], names=["x"])
+    assert from_arrays(to_arrays(batch), batch.schema).equals(batch)
+
+
+def test_workers_load_numpy_and_pyarrow_only() -> None:
+    script = (
+        "import sys, byop.tables.arrays, byop.tables.columns, byop.tables.ipc\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    ran = subprocess.run(  # noqa: S603 - our own interpreter and text
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = set(ran.stdout.split())
+    assert {"numpy", "pyarrow"} <= loaded
+    assert not loaded & {"orjson", "pandas", "typing_extensions", "pydantic", "requests"}
