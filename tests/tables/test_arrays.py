@@ -269,9 +269,7 @@ def test_workers_load_numpy_and_pyarrow_only() -> None:
         "import sys, byop.tables.arrays, byop.tables.columns, byop.tables.ipc\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
-    ran = subprocess.run(  # noqa: S603 - our own interpreter and text
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(ran.stdout.split())
     assert {"numpy", "pyarrow"} <= loaded
     assert not loaded & {"orjson", "pandas", "typing_extensions", "pydantic", "requests"}
