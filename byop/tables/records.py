@@ -48,7 +48,7 @@ def decode_records(body: bytes, schema: pa.Schema | None) -> pa.RecordBatch:
 
 
 def _holds_booleans(body: bytes) -> bool:
-    """Whether the literals are in the text; looking for one letter first is 50 times faster."""
+    """Whether the literals are in the text; a body without the letter is told apart quickly."""
     return (b"u" in body and b"true" in body) or (b"f" in body and b"false" in body)
 
 
