@@ -8,6 +8,7 @@ environment needs no byop installed.
 
 import ctypes
 import importlib.util
+import io
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ def main() -> None:
     lifeline = _take_over_stdin()
     description = _read_description(lifeline)
     threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
+    _let_output_out_at_each_line()
     _drop_locale_of_the_interpreter(description["environment_names"])
     _make_byop_importable(Path(__file__).parent.parent)
     from byop.engine.worker import run  # noqa: PLC0415 - importable from here on only
@@ -72,6 +74,13 @@ def _end_with(lifeline: int) -> None:
     if os.getpid() == os.getpgid(0):
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
+
+
+def _let_output_out_at_each_line() -> None:
+    """Keep a model's last words out of a buffer that a crash would lose."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _drop_locale_of_the_interpreter(environment_names: object) -> None:

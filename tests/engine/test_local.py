@@ -282,9 +282,8 @@ async def test_worker_that_dies_while_loading_shows_the_end_of_its_log(
     bench: Bench, models: Models
 ) -> None:
     bench.engine.start(deployment(models.step("import os; print('bye'); os._exit(9)")))
-    # What the model printed last is lost with os._exit unless flushed; the exit code is not.
     told = await bench.until(RunStatus.ERROR)
-    assert "exited with code 9" in str(told.replicas[0].reason)
+    assert str(told.replicas[0].reason) == "the worker process exited with code 9\nbye"
 
 
 async def test_model_is_tried_again_after_a_failed_load(bench: Bench, models: Models) -> None:
@@ -471,3 +470,76 @@ async def test_worker_has_no_descriptor_of_the_server(bench: Bench, models: Mode
         )
         # Its listening socket and the gateway's connection.
         assert await bench.predict(1.0) == [2.0]
+
+
+async def test_async_worker_that_blocks_its_loop_is_replaced(bench: Bench, models: Models) -> None:
+    model = models.step(
+        """
+        import os, pathlib, time
+
+        async def process_data(input_data):
+            if input_data["x"][0] == 0:
+                (pathlib.Path(__file__).parent / "started").write_text(str(os.getpid()))
+                time.sleep(600)
+            return {"y": input_data["x"]}
+        """
+    )
+    await bench.run(model)
+    with pytest.raises(ModelTimeoutError):
+        await bench.predict(0.0, deadline_s=0.2)
+    await until_ended(int(await until_file(model.path.parent / "started")))
+    assert await bench.predict(1.0) == [1.0]
+
+
+async def test_request_past_its_deadline_lets_the_others_of_its_worker_end(
+    bench: Bench, models: Models
+) -> None:
+    model = models.step(
+        """
+        import os, pathlib, time
+        HERE = pathlib.Path(__file__).parent
+
+        def process_data(input_data):
+            x = input_data["x"]
+            if x[0] == 0:
+                time.sleep(600)
+            if x[0] == 1:
+                (HERE / "started").write_text(str(os.getpid()))
+                while not (HERE / "go").exists():
+                    time.sleep(0.005)
+            return {"y": x}
+        """,
+        concurrency=2,
+    )
+    await bench.run(model)
+    other = asyncio.create_task(bench.predict(1.0))
+    pid = int(await until_file(model.path.parent / "started"))
+    with pytest.raises(ModelTimeoutError):
+        await bench.predict(0.0, deadline_s=0.1)
+    (model.path.parent / "go").touch()
+    assert await other == [1.0]
+    await until_ended(pid)
+
+
+async def test_model_that_takes_too_long_to_load_is_an_error(
+    tmp_path: Path, models: Models
+) -> None:
+    engine = LocalEngine(
+        run_dir=tmp_path / "run", load_timeout_s=0.3, queue_limit=1, log_dir=tmp_path / "logs"
+    )
+    await engine.open()
+    bench = Bench(engine)
+    try:
+        engine.start(deployment(models.step("import time; time.sleep(600)")))
+        told = await bench.until(RunStatus.ERROR)
+        assert "was not loaded within 0.3 s" in str(told.replicas[0].reason)
+    finally:
+        await engine.close(drain_s=0)
+
+
+async def test_request_for_a_model_that_does_not_come_up_ends_at_its_deadline(
+    bench: Bench, models: Models
+) -> None:
+    bench.engine.start(deployment(models.step("import time; time.sleep(600)")))
+    with pytest.raises(ModelNotRunningError, match=r"no replica came up within 0\.2 s"):
+        await bench.predict(1.0, deadline_s=0.2)
