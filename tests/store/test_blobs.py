@@ -104,7 +104,7 @@ store = FileBlobStore(Path(sys.argv[1]))
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 try:
-    store.put([bytes(60_000)] * 3, limit_bytes=1 << 20)
+    store.put([bytes(60_000)] * 2, limit_bytes=1 << 20)
 except StorageUnavailableError:
     print("refused")
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

@@ -309,6 +309,20 @@ def test_pages_are_found_by_index_without_sorting(
     assert start is None or "time_ms" in plan  # else each page would walk over those before it
 
 
+def test_new_log_may_be_opened_by_many_at_once(path: Path) -> None:
+    barrier = threading.Barrier(6)
+
+    def open_and_append(number: int) -> None:
+        barrier.wait()
+        with closing(SqliteInferenceLog(path)) as log:
+            asyncio.run(log.append("t", make_record([number])))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(open_and_append, range(6)))
+    with closing(SqliteInferenceLog(path)) as log:
+        assert sorted(numbers_of(log.read(LogQuery("t")))) == list(range(6))
+
+
 def test_log_of_a_newer_byop_is_refused(path: Path) -> None:
     SqliteInferenceLog(path).close()
     with closing(sqlite3.connect(path)) as connection:

@@ -188,6 +188,18 @@ def test_writers_in_many_threads_all_succeed(path: Path) -> None:
         assert len(store.users.list_all()) == 40
 
 
+def test_new_database_may_be_opened_by_many_at_once(path: Path) -> None:
+    barrier = threading.Barrier(6)
+
+    def open_and_read(_number: int) -> int:
+        barrier.wait()
+        with _opened(path) as store:
+            return len(store.users.list_all())
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(open_and_read, range(6))) == [0] * 6
+
+
 def test_kept_database_opens_and_every_noun_reads_as_it_was_written(path: Path) -> None:
     shutil.copy(KEPT, path)
     with _opened(path) as kept:
