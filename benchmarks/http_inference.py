@@ -5,7 +5,6 @@ Both servers are up during the whole run and take turns, so that a noisy machine
 Usage: ``python -m benchmarks.http_inference [SECONDS_PER_POINT [ROUNDS]]``.
 """
 
-import json
 import socket
 import statistics
 import subprocess
@@ -119,13 +118,8 @@ def deploy(url: str, home: Path, workdir: Path) -> tuple[str, str]:
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr("linear.py", MODEL)
         zipped.writestr("requirements.txt", "")
-    kept = json.loads((home / "initial-credentials.json").read_text())
-    client = Client(
-        api_endpoint=url,
-        username=kept["username"],
-        password=kept["password"],
-        request_timeout=120,
-    )
+    credentials = home / "initial-credentials.json"
+    client = Client(api_endpoint=url, credentials_file=credentials, request_timeout=120)
     client.set_current_workspace(client.get_workspace("bench", create_if_not_exist=True))
     model = client.upload_model(
         "linear",
