@@ -1,5 +1,6 @@
 """Deployments: run pipelines, tell how they run, stop them."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -14,7 +15,7 @@ from byop.domain.identifiers import (
     require_dns_label,
 )
 from byop.domain.models import ModelReference, ModelStatus, ModelVersion
-from byop.domain.pipelines import Pipeline, PipelineVersion
+from byop.domain.pipelines import ModelStep, Pipeline, PipelineVersion
 from byop.domain.users import Principal
 from byop.errors import ByopError, InvalidPipelineError, ModelVersionNotReadyError, NotFoundError
 from byop.ports.clock import Clock
@@ -34,7 +35,8 @@ _log = structlog.get_logger(__name__)
 class DeployRequest:
     """What a deploy call says. ``engine_config`` is JSON as it came.
 
-    ``model_ids`` and ``models`` stand in for the steps of a pipeline version that has none.
+    ``model_ids`` and ``models`` stand in for the steps of a pipeline version that has none: they
+    become those of a new version, which is the one that runs.
     """
 
     name: str
@@ -94,6 +96,8 @@ class DeploymentService:
         keys = {model_key(model.name, model.id): model.id for model in models}
         config = parse_engine_config(request.engine_config, keys)
         with self._changing:
+            if not version.steps:
+                version = self._version_with_steps(principal, pipeline, models)
             deployment = self._metadata.deployments.add(
                 name=request.name,
                 pipeline_id=pipeline.id,
@@ -201,6 +205,20 @@ class DeploymentService:
         if version is None or request.pipeline_id not in (None, version.pipeline_id):
             raise NotFoundError("pipeline version", request.pipeline_version_id)
         return self._access.pipeline(principal, version.pipeline_id), version
+
+    def _version_with_steps(
+        self, principal: Principal, pipeline: Pipeline, models: Sequence[ModelVersion]
+    ) -> PipelineVersion:
+        """Store the models that the request named, so that a restart finds them."""
+        _, version = self._metadata.pipelines.add_version(
+            name=pipeline.name,
+            workspace_id=pipeline.workspace_id,
+            owner=self._access.user(principal),
+            version=str(uuid.uuid4()),
+            steps=[ModelStep(_reference(model)) for model in models],
+            created_at=self._clock.now(),
+        )
+        return version
 
     def _models(
         self,
