@@ -108,7 +108,11 @@ class WorkerProcess:
     def _wait(
         self, drain: LogDrain, loop: AbstractEventLoop, on_exit: Callable[[int], None]
     ) -> None:
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
+            # While the process is not reaped its group's number cannot be given to another one.
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._popen.wait()
         with self._lock:
             self._kill_group()
             code = self._popen.wait()
