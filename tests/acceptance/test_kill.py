@@ -19,6 +19,8 @@ from tests.acceptance.load import send_rows
 from tests.acceptance.projects import pack_project
 from tests.fakes.servers import RunningServer, kill_server, living, running_server, start_server
 
+pytestmark = pytest.mark.registry
+
 ROWS = 10_000
 KILLED_AFTER = 2_500
 CONNECTIONS = 32

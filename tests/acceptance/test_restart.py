@@ -15,6 +15,8 @@ from byop.errors import ModelNotRunningError, NotFoundError
 from tests.acceptance.projects import pack_project
 from tests.fakes.servers import RunningServer, running_server
 
+pytestmark = pytest.mark.registry
+
 TEXT = pa.schema([pa.field("text", pa.string())])
 KEY = "a-key-that-lives-on"
 _PREDICT = """

@@ -18,6 +18,8 @@ from byop.errors import ByopError
 from tests.acceptance.projects import pack_project
 from tests.fakes.servers import TOKEN_PATH, RunningServer, running_server
 
+pytestmark = pytest.mark.registry
+
 TEXT = pa.schema([pa.field("text", pa.string())])
 PID = pa.schema([pa.field("pid", pa.int64())])
 

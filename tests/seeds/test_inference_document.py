@@ -18,6 +18,8 @@ from tests.seeds.conftest import fraud_table
 from tests.seeds.fraud_model import expected_scores, random_rows
 from tests.seeds.session import SeedSession
 
+pytestmark = pytest.mark.registry
+
 NAME = "ccfraud"
 THRESHOLD = 0.75
 

@@ -18,6 +18,8 @@ from tests.seeds.projects import pack_zero_shot
 from tests.seeds.session import SeedSession
 from tests.seeds.shapes import assert_shape, shown_answer
 
+pytestmark = pytest.mark.registry
+
 FURTHER_ROWS = 1_001
 """More than a page of the log holds, so that there is a second one."""
 
@@ -359,7 +361,7 @@ def test_upload_with_schemas_answers_its_version(converted: Notebook, file: str)
 def test_converted_model_takes_and_gives_the_declared_columns(converted: Notebook) -> None:
     row = {
         "inputs": "abc",
-        "candidate_labels": ["xyz", "abd"],
+        "candidate_labels": ["xyz", "abz"],
         "hypothesis_template": "This is {}",
         "multi_label": False,
     }
@@ -374,7 +376,7 @@ def test_converted_model_takes_and_gives_the_declared_columns(converted: Noteboo
     assert answer.json()[0]["out"] == {
         "sequence": "abc",
         "scores": [2 / 3, 0.0],
-        "labels": ["abd", "xyz"],
+        "labels": ["abz", "xyz"],
     }
 
 

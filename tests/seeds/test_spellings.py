@@ -16,6 +16,8 @@ from tests.fakes.servers import RunningServer
 from tests.seeds.fraud_model import random_rows
 from tests.seeds.projects import pack_zero_shot
 
+pytestmark = pytest.mark.registry
+
 INPUTS = pa.schema(
     [
         pa.field("inputs", pa.string()),
