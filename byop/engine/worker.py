@@ -6,7 +6,6 @@ Imported inside model environments: numpy, pyarrow and the standard library only
 import faulthandler
 import json
 import math
-import os
 import socket
 import sys
 import traceback
@@ -24,6 +23,7 @@ from byop.engine.schema_texts import schema_from_text, schema_to_text
 from byop.engine.worker_calls import ModelCall
 from byop.errors import ByopError, ModelLoadFailedError
 from byop.sdk import mac_alias
+from byop.sdk.env import deployment_variables
 
 ASYNC_SLOTS = 64
 """Batches that an async model gets at once unless the deployment says how many."""
@@ -47,7 +47,7 @@ def run(description: Mapping[str, object]) -> None:
     """Serve the model until DRAIN. A model that cannot be loaded is told to the gateway."""
     faulthandler.enable()
     launch = _read_launch(description)
-    masker = Masker(os.environ)  # noqa: TID251 - exactly the deployment's variables
+    masker = Masker(deployment_variables())
     listener = socket.socket(fileno=launch.listener)
     mac_alias.install()
     try:

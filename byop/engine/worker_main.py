@@ -16,6 +16,7 @@ import struct
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 _LENGTH = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1
@@ -28,10 +29,11 @@ def main() -> None:
     description = _read_description(lifeline)
     threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
     _let_output_out_at_each_line()
-    _drop_locale_of_the_interpreter(description["environment_names"])
     _make_byop_importable(Path(__file__).parent.parent)
     from byop.engine.worker import run  # noqa: PLC0415 - importable from here on only
+    from byop.sdk.env import drop_locale_of_the_interpreter  # noqa: PLC0415 - as above
 
+    drop_locale_of_the_interpreter(description["environment_names"])
     run(description)
 
 
@@ -50,7 +52,7 @@ def _take_over_stdin() -> int:
     return lifeline
 
 
-def _read_description(lifeline: int) -> dict[str, object]:
+def _read_description(lifeline: int) -> dict[str, Any]:
     (length,) = _LENGTH.unpack(_read_exactly(lifeline, _LENGTH.size))
     description = json.loads(_read_exactly(lifeline, length))
     os.set_inheritable(description["listener"], False)
@@ -81,13 +83,6 @@ def _let_output_out_at_each_line() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-
-
-def _drop_locale_of_the_interpreter(environment_names: object) -> None:
-    """Remove LC_CTYPE where CPython has set it by itself (PEP 538): nobody gave it."""
-    if "LC_CTYPE" not in list(environment_names):  # type: ignore[call-overload]  # JSON list
-        os.unsetenv("LC_CTYPE")
-        os.environ.pop("LC_CTYPE", None)  # noqa: TID251 - this is the worker's own environment
 
 
 def _make_byop_importable(package: Path) -> None:
