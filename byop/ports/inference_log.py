@@ -60,6 +60,10 @@ class LogPage:
 class InferenceLog(Protocol):
     """Append and read. What ``append`` acknowledged survives the death of the process."""
 
+    @property
+    def partition(self) -> str:
+        """Name of the partition that this writer appends to; no two writers share one."""
+
     async def append(self, topic: str, record: InferenceRecord) -> LogPosition:
         """Write the record's rows as one unit and return where the first row lies.
 

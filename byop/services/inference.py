@@ -96,6 +96,7 @@ class InferenceService:
                 last_model=route.steps[-1].label,
                 pipeline_version=route.pipeline_version,
                 elapsed_ns=(parse_ns, *walked.elapsed_ns),
+                partition=self._log.partition,
             ),
         )
         await self._log.append(route.topic, record)

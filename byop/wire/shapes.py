@@ -91,7 +91,8 @@ class CreatePipeline(Shape):
 class DeployPipeline(Shape):
     """Run a pipeline version under the name ``deploy_id``.
 
-    ``model_ids`` or ``models`` stand in for the steps of a version that has none.
+    ``model_ids``, ``model_configs`` or ``models`` stand in for the steps of a version that has
+    none. A version has one configuration, under its own id.
     """
 
     deploy_id: str
@@ -99,6 +100,7 @@ class DeployPipeline(Shape):
     pipeline_id: int | None = None
     engine_config: dict[str, Any] | str | None = None
     model_ids: list[int] | None = None
+    model_configs: list[int] | None = None
     models: list[dict[str, Any]] | None = None
 
 

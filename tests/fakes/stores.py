@@ -18,6 +18,8 @@ _Key = tuple[int, int]
 class MemoryInferenceLog:
     """The port ``InferenceLog`` in memory, one partition. ``refuses`` plays a full disk."""
 
+    partition = "memory"
+
     def __init__(self) -> None:
         self.refuses = False
         self._records: dict[str, list[tuple[int, InferenceRecord]]] = defaultdict(list)
@@ -29,7 +31,7 @@ class MemoryInferenceLog:
         kept = self._records[topic]
         sequence = kept[-1][0] + kept[-1][1].rows if kept else 0
         kept.append((sequence, record))
-        return LogPosition("memory", sequence)
+        return LogPosition(self.partition, sequence)
 
     def read(self, query: LogQuery) -> LogPage:
         if not self._is_open:

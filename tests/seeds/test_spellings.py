@@ -178,7 +178,7 @@ def test_engine_config_may_be_an_object_or_text(
     api.answer("pipelines/undeploy", deployment_id=deployment["id"])
 
 
-@pytest.mark.parametrize("naming", ["models", "model_ids"])
+@pytest.mark.parametrize("naming", ["models", "model_ids", "model_configs"])
 def test_models_may_be_named_when_deploying(api: Api, fraud: ModelVersion, naming: str) -> None:
     """The pipeline of "Create Pipeline" without models is deployed with some."""
     name = f"named-by-{naming.replace('_', '-')}"

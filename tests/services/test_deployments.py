@@ -65,6 +65,7 @@ def test_deployed_pipeline_chains_its_models_and_logs_the_inference(scene: Scene
     assert record.outputs.to_pydict() == {"length": [1, 3]}
     assert record.metadata.elapsed_ns[0] == 7
     assert len(record.metadata.elapsed_ns) == 3
+    assert record.metadata.partition == world.log.partition
     assert record.metadata.last_model == (
         f'{{"model_name":"measure","model_sha":"{scene.measure.sha}"}}'
     )

@@ -38,7 +38,7 @@ def deploy_pipeline(caller: Caller, services: Wired, body: DeployPipeline) -> De
             pipeline_version_id=body.pipeline_version_pk_id,
             pipeline_id=body.pipeline_id,
             engine_config=body.engine_config,
-            model_ids=tuple(body.model_ids or ()),
+            model_ids=tuple(body.model_ids or body.model_configs or ()),
             models=tuple(parse_model(model, f"models[{index}]") for index, model in models),
         ),
     )
