@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import structlog
+
 from byop.domain.deployments import EngineStatus, RunStatus
 from byop.engine.masking import Masker
 from byop.engine.replica import RestartPolicy
@@ -16,6 +18,7 @@ from byop.engine.worker_process import RunDirectory
 from byop.ports.engine import DeploymentLaunch
 
 _UNSAFE_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9_.-]|^\.+")
+_log = structlog.get_logger(__name__)
 
 
 class RunSettings(NamedTuple):
@@ -55,6 +58,7 @@ class DeploymentRun:
                 policy=settings.policy,
                 log_dir=log_dir,
                 on_running=self._note_running,
+                log=_log.bind(deployment=launch.name),
             )
             for model in launch.models
         }

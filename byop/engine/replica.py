@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from structlog.typing import FilteringBoundLogger
+
 from byop.domain.deployments import ReplicaStatus, RunStatus
 from byop.engine.worker_client import Ready, Worker, WorkerParts
 from byop.engine.worker_logs import LogFile
@@ -55,13 +57,16 @@ class Replica:
         policy: RestartPolicy,
         load_timeout_s: float,
         log_file: LogFile,
+        log: FilteringBoundLogger,
     ) -> None:
+        """``log_file`` is what the worker prints, ``log`` the server's own."""
         self._name = name
         self._parts = parts
         self._owner = owner
         self._policy = policy
         self._load_timeout_s = load_timeout_s
         self._log_file = log_file
+        self._log = log.bind(replica=name)
         self._status = RunStatus.STARTING
         self._reason: str | None = None
         self._restarts = 0
@@ -94,6 +99,8 @@ class Replica:
 
     async def stop(self) -> None:
         """End the worker, which has no request left that counts, and start none again."""
+        if self._status is not RunStatus.STOPPING:
+            self._log.info("replica stops", restarts=self._restarts)
         self._status = RunStatus.STOPPING
         worker, self._running = self._running, None
         if worker is not None:
@@ -109,19 +116,28 @@ class Replica:
             if self._status is RunStatus.STOPPING:
                 return
             failures = 1 if end.lived_s >= self._policy.stable_s else failures + 1
-            self._reason = end.reason
-            if not end.was_ready or failures >= self._policy.loop_crashes:
-                self._status = RunStatus.ERROR
-                self._owner.replica_failed()
-            else:
-                self._status = RunStatus.STARTING
+            self._take_note(end, failures)
             await asyncio.sleep(self._policy.delay_s(failures, was_ready=end.was_ready))
             self._restarts += 1
+            self._log.warning("worker restarts", reason=end.reason, restarts=self._restarts)
+
+    def _take_note(self, end: "_End", failures: int) -> None:
+        self._reason = end.reason
+        event = "worker ended" if end.was_ready else "model was not loaded"
+        self._log.warning(event, reason=end.reason, restarts=self._restarts)
+        if end.was_ready and failures < self._policy.loop_crashes:
+            self._status = RunStatus.STARTING
+            return
+        if self._status is not RunStatus.ERROR:
+            self._log.warning("replica in error", reason=end.reason, restarts=self._restarts)
+        self._status = RunStatus.ERROR
+        self._owner.replica_failed()
 
     async def _run_worker(self) -> "_End":
         """Run one worker from start to end."""
         loop = asyncio.get_running_loop()
         worker = Worker(self._parts, self._owner.worker_free)
+        self._log.info("worker starts", restarts=self._restarts)
         try:
             await worker.start(self._log_file)
         except (OSError, ValueError) as error:
@@ -133,6 +149,7 @@ class Replica:
                 return _End(str(error.facts["reason"]), 0.0, was_ready=False)
             started_s = loop.time()
             self._running, self._status, self._reason = worker, RunStatus.RUNNING, None
+            self._log.info("replica ready", restarts=self._restarts)
             self._owner.worker_ready(worker, ready)
             reason = await asyncio.shield(worker.ended)
             return _End(reason, loop.time() - started_s, was_ready=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+from structlog.typing import FilteringBoundLogger
 
 from byop.domain.deployments import RunStatus
 from byop.domain.models import Signature
@@ -31,6 +32,7 @@ class ReplicaSet:
         policy: RestartPolicy,
         log_dir: Path,
         on_running: Callable[[], None],
+        log: FilteringBoundLogger,
     ) -> None:
         self._name = parts.launch.name
         self._queue_limit = queue_limit
@@ -49,6 +51,7 @@ class ReplicaSet:
                 policy=policy,
                 load_timeout_s=load_timeout_s,
                 log_file=LogFile(log_dir / f"{self._name}-{number}.log"),
+                log=log.bind(model=self._name, version=parts.launch.version),
             )
             for number in range(replica_count)
         )
