@@ -14,6 +14,7 @@ from typing import Protocol
 
 import uv
 
+from byop.engine import compile_packages
 from byop.errors import EnvironmentBuildFailedError
 
 _LOG_TAIL_CHARS = 4000
@@ -120,10 +121,10 @@ class UvInstaller:
         log.run(make, cwd=lock.parent, why=why)
         command = [
             *self._uv, "pip", "sync", str(lock), "--python", str(python_of(target)),
-            "--link-mode", "copy", "--compile-bytecode", "--require-hashes",
-            *self._sources.arguments(),
+            "--link-mode", "copy", "--require-hashes", *self._sources.arguments(),
         ]  # fmt: skip
         log.run(command, cwd=lock.parent, why=why)
+        _compile(target, log)
 
 
 class PipInstaller:
@@ -151,9 +152,10 @@ class PipInstaller:
         self._make(target, log)
         command = [
             *self._pip(target), "install", "--no-deps", "--require-hashes", "--quiet",
-            "--requirement", str(lock), *self._sources.arguments(),
+            "--no-compile", "--requirement", str(lock), *self._sources.arguments(),
         ]  # fmt: skip
         log.run(command, cwd=lock.parent, why="the environment was not built")
+        _compile(target, log)
 
     def _make(self, target: Path, log: BuildLog) -> None:
         command = [sys.executable, "-m", "venv", str(target)]
@@ -169,6 +171,12 @@ class PipInstaller:
 def python_of(environment: Path) -> Path:
     """Return the environment's interpreter."""
     return environment / "bin" / "python"
+
+
+def _compile(environment: Path, log: BuildLog) -> None:
+    """Compile the packages, in half the time that the installers take: without their tests."""
+    command = [str(python_of(environment)), "-I", compile_packages.__file__, str(environment)]
+    log.run(command, cwd=environment, why="the environment was not compiled")
 
 
 def _locked(install: Mapping[str, object]) -> str:

@@ -61,6 +61,11 @@ def environments(
     )
 
 
+def compiled_in(environment: ModelEnvironment) -> set[str]:
+    found = environment.python.parent.parent.rglob("site-packages/*/__pycache__/*.pyc")
+    return {path.parent.parent.name for path in found}
+
+
 def packages_of(environment: ModelEnvironment) -> dict[str, str]:
     code = (
         "from importlib.metadata import distributions as d;"
@@ -78,6 +83,7 @@ def test_environment_holds_the_requirements_and_the_runtime(tmp_path: Path, whee
     assert folder.name == built.key
     assert "--hash=sha256:" in (folder / LOCK).read_text()
     assert "plain" in (folder / BUILD_LOG).read_text()
+    assert compiled_in(built) == {"plain", "numpy", "pyarrow"}
 
 
 @pytest.mark.parametrize(
@@ -207,6 +213,7 @@ def test_pip_builds_the_same(tmp_path: Path, wheels: Path) -> None:
     built = mine.ensure(Framework.CUSTOM, ["plain==1.0"])
     found = packages_of(built)
     assert {"plain": "1.0", "numpy": "2.1.0", "pyarrow": "20.0.0"}.items() <= found.items()
+    assert compiled_in(built) >= {"plain", "numpy", "pyarrow"}
     with pytest.raises(RequirementsConflictError) as caught:
         mine.ensure(Framework.CUSTOM, ["old-science"])
     assert caught.value.facts["runtime"] == "numpy>=1.23"
