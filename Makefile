@@ -29,8 +29,9 @@ demo: $(VENV)/.runtime  ## Run the main job: pack, upload, deploy, infer, score,
 test: $(VENV)/.dev  ## The fast suite
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
 
-test-all: test  ## The fast suite and what needs further environments
+test-all: test  ## The fast suite, every zip, and the wheel in an environment of its own
 	$(BIN)/python packaging/build_zips.py
+	$(BIN)/python packaging/try_wheel.py
 
 check: $(VENV)/.dev  ## Lint, types, layers, spelling, dependencies
 	$(BIN)/ruff format --check .
