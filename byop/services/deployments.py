@@ -17,7 +17,13 @@ from byop.domain.identifiers import (
 from byop.domain.models import ModelReference, ModelStatus, ModelVersion
 from byop.domain.pipelines import ModelStep, Pipeline, PipelineVersion
 from byop.domain.users import Principal
-from byop.errors import ByopError, InvalidPipelineError, ModelVersionNotReadyError, NotFoundError
+from byop.errors import (
+    ByopError,
+    InvalidInputError,
+    InvalidPipelineError,
+    ModelVersionNotReadyError,
+    NotFoundError,
+)
 from byop.ports.clock import Clock
 from byop.ports.engine import Engine
 from byop.ports.metadata import MetadataStore
@@ -95,6 +101,7 @@ class DeploymentService:
         models = self._models(principal, pipeline.workspace_id, version, request)
         keys = {model_key(model.name, model.id): model.id for model in models}
         config = parse_engine_config(request.engine_config, keys)
+        self._launches.make_ready(models)
         with self._changing:
             if not version.steps:
                 version = self._version_with_steps(principal, pipeline, models)
@@ -106,7 +113,11 @@ class DeploymentService:
                 config=config,
                 created_at=self._clock.now(),
             )
-            self._run(deployment, pipeline, version, models)
+            try:
+                self._run(deployment, pipeline, version, models)
+            except BaseException:
+                self._end(deployment)
+                raise
         _log.info("deployed", deployment=deployment.address, pipeline=pipeline.name)
         return deployment
 
@@ -116,13 +127,12 @@ class DeploymentService:
         """Stop a deployment; no error when it does not run.
 
         Raises:
+            InvalidInputError: Neither id is given.
             NotFoundError: No such deployment for this caller.
         """
         deployment = self._find(principal, pipeline_id, deployment_id)
         with self._changing:
-            self._routes.remove(deployment.id)
-            self._engine.stop(deployment.id)
-            self._metadata.deployments.set_deployed(deployment.id, is_deployed=False)
+            self._end(deployment)
         _log.info("undeployed", deployment=deployment.address)
 
     def status(self, principal: Principal, address: str) -> DeploymentReport:
@@ -167,12 +177,12 @@ class DeploymentService:
                 pipeline, version = self._stored(deployment)
                 models = [self._ready(deployment.workspace_id, s.model) for s in version.steps]
                 self._run(deployment, pipeline, version, models)
-            except ByopError as error:
+            except (ByopError, OSError) as error:
                 _log.error(
                     "deployment could not be restored",
                     deployment=deployment.address,
-                    code=error.code,
-                    why=error.message,
+                    code=error.code if isinstance(error, ByopError) else type(error).__name__,
+                    why=str(error),
                 )
 
     def _run(
@@ -195,6 +205,12 @@ class DeploymentService:
                 steps=tuple(running_model_step(model) for model in models),
             )
         )
+
+    def _end(self, deployment: Deployment) -> None:
+        """Stop what runs; the store first: when it refuses, all goes on as it was."""
+        self._metadata.deployments.set_deployed(deployment.id, is_deployed=False)
+        self._routes.remove(deployment.id)
+        self._engine.stop(deployment.id)
 
     def _pipeline_version(
         self, principal: Principal, request: DeployRequest
@@ -246,6 +262,8 @@ class DeploymentService:
     def _find(
         self, principal: Principal, pipeline_id: int | None, deployment_id: int | None
     ) -> Deployment:
+        if deployment_id is None and pipeline_id is None:
+            raise InvalidInputError("name the deployment: give pipeline_id or deployment_id")
         deployment = None
         if deployment_id is not None:
             deployment = self._metadata.deployments.get(DeploymentId(deployment_id))
@@ -253,7 +271,8 @@ class DeploymentService:
             pipeline = self._access.pipeline(principal, pipeline_id)
             deployment = self._metadata.deployments.find_for_pipeline(pipeline.id)
         if deployment is None or not self._access.may_use(principal, deployment.workspace_id):
-            raise NotFoundError("deployment", deployment_id if deployment_id is not None else "")
+            named = f"of pipeline {pipeline_id}" if deployment_id is None else deployment_id
+            raise NotFoundError("deployment", named)
         return deployment
 
     def _stored(self, deployment: Deployment) -> tuple[Pipeline, PipelineVersion]:

@@ -19,6 +19,15 @@ class Launches:
         self._files = files
         self._environments = environments
 
+    def make_ready(self, models: Sequence[ModelVersion]) -> None:
+        """Do what may take long: unpack files and build environments that are gone.
+
+        What fails here fails before anything has changed; ``prepare`` is quick afterwards.
+        """
+        for model in models:
+            self._files.locate(model)
+            self._environment(model)
+
     def prepare(self, deployment: Deployment, models: Sequence[ModelVersion]) -> DeploymentLaunch:
         """Return the launch of ``deployment`` with one entry per distinct model version."""
         distinct = {model.id: model for model in models}

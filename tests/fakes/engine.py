@@ -10,7 +10,13 @@ import pyarrow as pa
 from byop.domain.deployments import EngineStatus, ReplicaStatus, RunStatus
 from byop.domain.identifiers import DeploymentId, ModelVersionId
 from byop.domain.models import Signature
-from byop.errors import ModelError, ModelFailedError, ModelLoadFailedError, ModelNotRunningError
+from byop.errors import (
+    ByopError,
+    ModelError,
+    ModelFailedError,
+    ModelLoadFailedError,
+    ModelNotRunningError,
+)
 from byop.ports.engine import DeploymentLaunch, ModelLaunch, Prediction
 from byop.tables.arrays import from_arrays, to_arrays
 
@@ -24,7 +30,8 @@ class FakeEngine:
     """Implements ``ports.engine.Engine``: a deployment runs as soon as it is started.
 
     ``models`` maps a model's name to its function; a name that is not in it fails to load.
-    ``starts`` and ``stops`` record the calls. ``statuses`` overrides what ``status`` tells.
+    ``starts`` and ``stops`` record the calls. ``statuses`` overrides what ``status`` tells, and
+    ``problem`` is raised by ``start`` once it is set.
     """
 
     def __init__(
@@ -38,6 +45,7 @@ class FakeEngine:
         self.starts: list[DeploymentLaunch] = []
         self.stops: list[DeploymentId] = []
         self.statuses: dict[DeploymentId, EngineStatus] = {}
+        self.problem: ByopError | None = None
         self.is_closed = False
         self._running: dict[DeploymentId, DeploymentLaunch] = {}
 
@@ -45,6 +53,8 @@ class FakeEngine:
         """Do nothing: there is no process to start."""
 
     def start(self, launch: DeploymentLaunch) -> None:
+        if self.problem is not None:
+            raise self.problem
         self.starts.append(launch)
         self._running[launch.deployment_id] = launch
 

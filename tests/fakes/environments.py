@@ -27,5 +27,9 @@ class FakeEnvironments:
         key = f"{framework}-{'-'.join(sorted(requirements))}"
         return self._built.setdefault(key, ModelEnvironment(key, Path(sys.executable)))
 
+    def delete_all(self) -> None:
+        """Do as an operator who empties the folder of environments."""
+        self._built.clear()
+
     def get(self, key: str) -> ModelEnvironment | None:
         return self._built.get(key)

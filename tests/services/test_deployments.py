@@ -1,3 +1,6 @@
+import shutil
+import sqlite3
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,11 +10,14 @@ from byop.domain.models import ModelReference, ModelVersion, Signature
 from byop.domain.pipelines import ModelStep, PipelineVersion
 from byop.domain.users import Principal
 from byop.errors import (
+    ByopError,
+    EnvironmentBuildFailedError,
     InvalidDeploymentConfigError,
     InvalidInputError,
     InvalidPipelineError,
     ModelFailedError,
     ModelInputRejectedError,
+    ModelLoadFailedError,
     ModelVersionNotReadyError,
     NotFoundError,
 )
@@ -208,6 +214,66 @@ def test_inference_path_is_there_while_deployed(scene: Scene) -> None:
     deployment = world.deployments.deploy(scene.admin, DeployRequest("p", version.id))
     path = world.deployments.inference_path(scene.admin, **where)  # type: ignore[arg-type]  # mixed
     assert path == f"/v1/api/pipelines/infer/p-{deployment.id}/p"
+
+
+def test_redeploy_whose_environment_cannot_be_built_leaves_what_runs(scene: Scene) -> None:
+    world = scene.world
+    version = scene.pipeline(scene.shout)
+    deployment = world.deployments.deploy(scene.admin, DeployRequest("p", version.id))
+    world.environments.delete_all()
+    world.environments.problem = EnvironmentBuildFailedError("no wheel", "")
+    with pytest.raises(EnvironmentBuildFailedError):
+        world.deployments.deploy(scene.admin, DeployRequest("other-name", version.id))
+    kept = world.metadata.deployments.get(deployment.id)
+    assert kept is not None
+    assert kept.name == "p"
+    report = world.deployments.status(scene.admin, deployment.address)
+    assert report.engine.status is RunStatus.RUNNING
+
+
+def test_deployment_that_the_engine_refuses_is_not_deployed(scene: Scene) -> None:
+    world = scene.world
+    version = scene.pipeline(scene.shout)
+    world.engine.problem = ModelLoadFailedError("shout", "no process can be started")
+    with pytest.raises(ModelLoadFailedError):
+        world.deployments.deploy(scene.admin, DeployRequest("p", version.id))
+    assert world.metadata.deployments.list_deployed() == []
+    with pytest.raises(NotFoundError):
+        world.deployments.inference_path(
+            scene.admin, workspace_id=scene.workspace_id, pipeline_name="p"
+        )
+
+
+def test_undeploy_that_cannot_be_stored_leaves_what_runs(scene: Scene) -> None:
+    world = scene.world
+    version = scene.pipeline(scene.shout)
+    deployment = world.deployments.deploy(scene.admin, DeployRequest("p", version.id))
+    with sqlite3.connect(world.blobs_root.parent / "metadata.sqlite3") as database:
+        database.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON deployments"
+            " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    database.close()
+    with pytest.raises(ByopError):
+        world.deployments.undeploy(scene.admin, pipeline_id=None, deployment_id=deployment.id)
+    report = world.deployments.status(scene.admin, deployment.address)
+    assert report.engine.status is RunStatus.RUNNING
+    assert world.engine.stops == []
+
+
+def test_undeploy_that_names_nothing_is_refused(scene: Scene) -> None:
+    with pytest.raises(InvalidInputError, match="pipeline_id or deployment_id"):
+        scene.world.deployments.undeploy(scene.admin, pipeline_id=None, deployment_id=None)
+
+
+def test_disk_trouble_of_a_deployment_does_not_keep_the_server_from_starting(scene: Scene) -> None:
+    world = scene.world
+    world.deployments.deploy(scene.admin, DeployRequest("p", scene.pipeline(scene.shout).id))
+    models = world.blobs_root.parent / "models"
+    shutil.rmtree(models)
+    models.write_text("in the way of the folder")
+    world.deployments.restore()
+    assert len(world.engine.starts) == 1
 
 
 async def test_step_that_lacks_a_column_of_the_one_before_fails_by_name(scene: Scene) -> None:
