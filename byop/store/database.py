@@ -13,6 +13,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from byop.errors import (
     AlreadyExistsError,
+    InvalidInputError,
     NotFoundError,
     SettingsInvalidError,
     StorageUnavailableError,
@@ -46,6 +47,8 @@ class Database:
                 yield connection
         except (DBAPIError, PoolTimeoutError) as error:
             raise _refusal(error) from error
+        except (OverflowError, UnicodeEncodeError):
+            raise _unstorable() from None
 
     @contextmanager
     def write(self, *, unique: tuple[str, str] | None = None) -> Iterator[Connection]:
@@ -63,6 +66,8 @@ class Database:
             raise NotFoundError("row referred to", type(error.orig).__name__) from error
         except (DBAPIError, PoolTimeoutError) as error:
             raise _refusal(error) from error
+        except (OverflowError, UnicodeEncodeError):
+            raise _unstorable() from None
 
     def close(self) -> None:
         """Release every connection."""
@@ -114,6 +119,14 @@ def _begin_sqlite(connection: Connection) -> None:
 def _is_taken(error: IntegrityError) -> bool:
     name = getattr(error.orig, "sqlite_errorname", None)
     return name in _SQLITE_TAKEN or getattr(error.orig, "sqlstate", None) == _POSTGRES_TAKEN
+
+
+def _unstorable() -> InvalidInputError:
+    """Return the error for ids and names that no column can hold, so that none has them."""
+    return InvalidInputError(
+        "a number is beyond 64 bits, or a text holds a lone surrogate: neither can be looked up "
+        "or stored"
+    )
 
 
 def _refusal(error: DBAPIError | PoolTimeoutError) -> StorageUnavailableError:

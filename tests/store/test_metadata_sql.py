@@ -14,9 +14,14 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event
 
-from byop.domain.identifiers import UserId
+from byop.domain.identifiers import DeploymentId, ModelVersionId, UserId, WorkspaceId
 from byop.domain.users import User
-from byop.errors import SecretKeyInvalidError, SettingsInvalidError, StorageUnavailableError
+from byop.errors import (
+    InvalidInputError,
+    SecretKeyInvalidError,
+    SettingsInvalidError,
+    StorageUnavailableError,
+)
 from byop.store import migrations
 from byop.store.metadata import SqlMetadataStore
 from byop.store.migrations.runner import HEAD
@@ -54,6 +59,17 @@ def _counted_statements() -> Iterator[list[str]]:
         yield seen
     finally:
         event.remove(Engine, "before_cursor_execute", note)
+
+
+def test_ids_and_names_that_no_column_can_hold_are_refused_as_input(path: Path) -> None:
+    with _opened(path) as store:
+        fill(store)
+        with pytest.raises(InvalidInputError, match="64 bits"):
+            store.models.get_version(ModelVersionId(2**63))
+        with pytest.raises(InvalidInputError, match="lone surrogate"):
+            store.pipelines.find(WorkspaceId(1), "\ud800")
+        with pytest.raises(InvalidInputError, match="64 bits"):
+            store.deployments.set_deployed(DeploymentId(-(2**63) - 1), is_deployed=True)
 
 
 def test_listings_take_three_statements_however_many_rows_there_are(path: Path) -> None:
