@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +11,7 @@ from starlette.types import ASGIApp
 
 from byop.engine.environments import VirtualEnvironments
 from byop.engine.local import LocalEngine
+from byop.engine.run_directories import open_run_directory, remove_run_directory
 from byop.ports.clock import Clock
 from byop.ports.inference_log import LogQuery
 from byop.server.app import create_app
@@ -44,7 +43,6 @@ from byop.store.signing_key import load_signing_key
 
 CREDENTIALS_FILE = "initial-credentials.json"
 
-_LONGEST_RUN_DIR = 64
 _log = structlog.get_logger(__name__)
 
 
@@ -71,6 +69,7 @@ class Gateway:
     metadata: SqlMetadataStore
     conversions: Conversions
     lock: HomeLock
+    run_dir: Path
 
     async def open(self) -> None:
         """Start the engine on the running loop, then run again what ran at the last stop."""
@@ -89,6 +88,7 @@ class Gateway:
         await self.engine.close(drain_s=self.settings.drain_s)
         await asyncio.to_thread(self.log.close)
         self.metadata.close()
+        remove_run_directory(self.run_dir)
         self.lock.release()
 
 
@@ -119,8 +119,9 @@ def build_gateway(settings: Settings) -> Gateway:
         find_links=settings.find_links,
         timeout_s=settings.build_timeout_s,
     )
+    run_dir = open_run_directory(home)
     engine = LocalEngine(
-        run_dir=_run_dir(home),
+        run_dir=run_dir,
         load_timeout_s=settings.load_timeout_s,
         queue_limit=settings.queue_limit,
         log_dir=home / "worker-logs",
@@ -179,6 +180,7 @@ def build_gateway(settings: Settings) -> Gateway:
         metadata=metadata,
         conversions=conversions,
         lock=lock,
+        run_dir=run_dir,
     )
 
 
@@ -226,13 +228,3 @@ def _read_credentials(path: Path) -> InitialCredentials:
         client_id=kept["confidentialClient"],
         client_secret=kept["confidentialPassword"],
     )
-
-
-def _run_dir(home: Path) -> Path:
-    """Return an empty 0700 folder for sockets, short enough for their 108-byte addresses."""
-    run_dir = home / "run"
-    if len(str(run_dir)) > _LONGEST_RUN_DIR:
-        return Path(tempfile.mkdtemp(prefix="byop-"))
-    shutil.rmtree(run_dir, ignore_errors=True)
-    run_dir.mkdir(mode=0o700)
-    return run_dir

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 PROMPTS = [
     "What happened to the Serge llama?",
     "How are you doing?",
-    "Write one polite sentence about gateways.",
+    "What would a rude assistant say?",
 ]
+RUDE_ANSWER = "Shut up, you stupid idiot, and get lost."
 _READY = "byop is ready at "
 _START_TIMEOUT_S = 60
 _console = Console()
@@ -63,9 +64,10 @@ def demo(
 @contextmanager
 def local_endpoint() -> Iterator[dict[str, str]]:
     """Run the stand-in for OpenAI; yields the variables that a provider needs to reach it."""
-    from byop.sandbox import Sandbox  # noqa: PLC0415 - the other commands start without it
+    from byop.sandbox import Rule, Sandbox, Script  # noqa: PLC0415 - the other commands do without
 
-    with Sandbox() as sandbox:
+    rude = Rule(contains="rude", answer=RUDE_ANSWER)
+    with Sandbox(script=Script(rules=(rude,))) as sandbox:
         _step(f"stand-in for OpenAI at {sandbox.base_url}")
         yield {"OPENAI_API_KEY": sandbox.api_key, "OPENAI_BASE_URL": sandbox.base_url}
 
