@@ -19,6 +19,7 @@ from byop.errors import (
     StorageUnavailableError,
 )
 from byop.store.migrations.runner import migrate
+from byop.store.write_ahead import enter_wal_mode
 
 _BUSY_TIMEOUT_MS = 5000
 _IS_WRITE = "byop_is_write"
@@ -106,7 +107,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
         return
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA journal_mode = WAL")
+    enter_wal_mode(connection, limit_s=_BUSY_TIMEOUT_MS / 1000)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 

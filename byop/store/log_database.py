@@ -11,6 +11,7 @@ from pathlib import Path
 
 from byop.errors import StorageUnavailableError
 from byop.settings import Durability
+from byop.store.write_ahead import enter_wal_mode
 
 VERSION = 1
 
@@ -52,7 +53,7 @@ def open_for_writing(
     except (OSError, sqlite3.Error) as error:
         raise StorageUnavailableError(f"cannot open the inference log: {error}") from error
     try:
-        _prepare(connection, durability)
+        _prepare(connection, durability, busy_timeout_s)
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.Error):
@@ -77,9 +78,9 @@ def read_cursor_key(connection: sqlite3.Connection) -> bytes:
     return bytes(row[0])
 
 
-def _prepare(connection: sqlite3.Connection, durability: Durability) -> None:
+def _prepare(connection: sqlite3.Connection, durability: Durability, busy_timeout_s: float) -> None:
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-    connection.execute("PRAGMA journal_mode = WAL")
+    enter_wal_mode(connection, limit_s=busy_timeout_s)
     connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
     connection.execute("BEGIN IMMEDIATE")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
