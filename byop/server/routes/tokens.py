@@ -121,10 +121,15 @@ def _client_credentials(services: Services, client_id: str) -> TokenPair:
 
 
 def _form(body: bytes) -> dict[str, str]:
+    """Return the fields, each of which may come once (RFC 6749 section 3.2)."""
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=64))
+        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=64)
     except ValueError:
         raise _GrantError("invalid_request", f"the body is no {_FORM_TYPE} form") from None
+    form = dict(fields)
+    if len(form) < len(fields):
+        raise _GrantError("invalid_request", "a field comes twice")
+    return form
 
 
 def _field(form: Mapping[str, str], name: str) -> str:

@@ -118,6 +118,16 @@ def test_a_body_that_is_no_text_is_an_invalid_request(api: Api) -> None:
     assert response.json()["error"] == "invalid_request"
 
 
+def test_a_field_that_comes_twice_is_an_invalid_request(api: Api) -> None:
+    fields = [*_LOG_IN.items(), ("client_id", "sdk-client"), ("password", "another")]
+    response = requests.post(f"{api.url}{PATH}", data=fields, timeout=30)
+    assert response.status_code == 400
+    assert response.json() == {
+        "error": "invalid_request",
+        "error_description": "a field comes twice",
+    }
+
+
 def test_log_ins_beyond_those_that_may_wait_are_429(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
