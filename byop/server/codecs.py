@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
+from operator import itemgetter
 from urllib.parse import parse_qsl
 
 import pyarrow as pa
@@ -56,14 +57,18 @@ def format_of_body(content_type: bytes | None) -> Format:
 
 @lru_cache(maxsize=256)
 def format_of_answer(accept: bytes | None, default: Format) -> Format:
-    """Return the first format of an Accept header that we write, else ``default``."""
+    """Return the format of an Accept header that we write and that is liked best.
+
+    The first among equals; ``default`` when there is none (RFC 9110 section 12.5.1).
+    """
     if accept is None:
         return default
-    for wanted in accept.decode("latin-1").split(","):
-        found = _FORMATS.get(_media_type(wanted))
-        if found is not None:
-            return found
-    return default
+    ranges = accept.decode("latin-1").split(",")
+    known = [
+        (_quality(one), _FORMATS[kind]) for one in ranges if (kind := _media_type(one)) in _FORMATS
+    ]
+    quality, found = max(known, key=itemgetter(0), default=(0.0, default))
+    return found if quality > 0 else default
 
 
 @lru_cache(maxsize=1024)
@@ -106,6 +111,18 @@ def encode_table(
     if wanted is Format.RECORDS:
         return encode_json(records, selection)
     return memoryview(write_file(to_arrow(records, selection)))
+
+
+def _quality(media_range: str) -> float:
+    """Return the weight of one range of an Accept header: 1 unless it names another."""
+    for parameter in media_range.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
 
 
 def _media_type(header: str) -> str:

@@ -93,6 +93,22 @@ def test_the_accept_header_decides_over_the_content_type(api: Api) -> None:
     assert pa.ipc.open_file(response.content).num_record_batches == 1
 
 
+@pytest.mark.parametrize(
+    ("accept", "answered"),
+    [
+        (f"application/json;q=0.1, {_ARROW};q=0.9", _ARROW),
+        (f"application/json; q=0, {_ARROW}", _ARROW),
+        (f"{_ARROW};q=0.5, application/json;format=pandas-records", "application/json"),
+        (f"{_ARROW};q=0", "application/json"),
+        (f"{_ARROW};q=much", "application/json"),
+        (f"{_ARROW}, application/json", _ARROW),
+    ],
+)
+def test_the_format_that_is_liked_best_is_answered(api: Api, accept: str, answered: str) -> None:
+    response = api.post(INFER_PATH, json=_ROWS, headers={"Accept": accept})
+    assert response.headers["content-type"] == answered
+
+
 @pytest.mark.parametrize("kind", ["application/json; format=wallaroo", "application/json"])
 def test_one_object_of_columns_is_accepted(api: Api, kind: str) -> None:
     columns = {"tensor": [[1.0, 2.0], [3.0, 4.0]], "name": ["a", "b"]}
