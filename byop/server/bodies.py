@@ -1,6 +1,7 @@
 """Request bodies: read whole under a limit, replayed, and the client's going away."""
 
 import asyncio
+from collections.abc import Mapping
 
 from starlette.types import Message, Receive
 
@@ -12,6 +13,20 @@ _GRACE_S = 0.02
 
 class ClientGoneError(Exception):
     """The client closed the connection: nobody waits for the answer."""
+
+
+def require_plain(headers: Mapping[bytes, bytes]) -> None:
+    """Make sure that the body is not compressed.
+
+    Raises:
+        InvalidPayloadError: Content-Encoding names a coding.
+    """
+    coding = headers.get(b"content-encoding", b"identity")
+    if coding.strip().lower() not in (b"", b"identity"):
+        raise InvalidPayloadError(
+            f"Content-Encoding {coding.decode('latin-1')[:40]!r} is not supported: "
+            "send the body uncompressed"
+        )
 
 
 async def read_body(receive: Receive, declared: bytes | None, *, limit_bytes: int) -> bytes:

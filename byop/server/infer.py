@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from byop.domain.inferences import InferenceRecord
 from byop.errors import ByopError, NotFoundError
 from byop.server.auth import bearer_token
-from byop.server.bodies import ClientGoneError, DisconnectWatch, read_body
+from byop.server.bodies import ClientGoneError, DisconnectWatch, read_body, require_plain
 from byop.server.codecs import (
     decode_table,
     encode_table,
@@ -94,6 +94,7 @@ class InferenceEndpoint:
     async def _infer(self, request: _Request) -> Answer:
         route = self._route(request)
         headers = request.headers
+        require_plain(headers)
         selection = selection_of_query(request.scope["query_string"])
         given = format_of_body(headers.get(b"content-type"))
         wanted = format_of_answer(headers.get(b"accept"), given)

@@ -19,7 +19,7 @@ import byop
 from byop.errors import ApiError, ByopError, InvalidInputError
 from byop.server import docs
 from byop.server.auth import user_of
-from byop.server.bodies import ClientGoneError, read_body, replay
+from byop.server.bodies import ClientGoneError, read_body, replay, require_plain
 from byop.server.health import health_routes
 from byop.server.http_answers import Answer, send_answer
 from byop.server.metrics import Metrics
@@ -123,6 +123,7 @@ class ManagementEndpoint:
         try:
             if scope["method"] == "POST" and scope["path"].startswith(_PROTECTED):
                 user_of(headers.get(b"authorization"), self._tokens)
+            require_plain(headers)
             if scope["path"] not in models.UPLOAD_PATHS:
                 length = headers.get(b"content-length")
                 body = await read_body(receive, length, limit_bytes=MAX_BODY_BYTES)

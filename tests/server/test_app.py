@@ -1,3 +1,4 @@
+import gzip
 import logging
 import re
 
@@ -25,6 +26,14 @@ def test_a_sane_request_id_is_echoed(api: Api, path: str) -> None:
 def test_another_request_id_is_replaced(api: Api, path: str, given: str | None) -> None:
     response = api.post(path, json={}, headers={"X-Request-Id": given})
     assert re.fullmatch(r"[0-9a-f]{16}", response.headers["x-request-id"])
+
+
+@pytest.mark.parametrize("path", [*_PATHS, "/v1/api/models/upload"])
+def test_a_compressed_body_is_refused_by_name(api: Api, path: str) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    response = api.post(path, data=gzip.compress(b"[]"), headers=headers)
+    assert (response.status_code, response.json()["type"]) == (400, "invalid_payload")
+    assert "Content-Encoding 'gzip' is not supported" in response.json()["error"]
 
 
 def test_an_unknown_route_is_404_in_the_envelope(api: Api) -> None:
