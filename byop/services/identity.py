@@ -4,6 +4,7 @@ import hmac
 import secrets
 import threading
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 
 import argon2
@@ -67,10 +68,13 @@ class IdentityService:
 
     def set_up(self, credentials: InitialCredentials) -> None:
         """Make the administrator and the confidential client, each unless it is there."""
-        if self._metadata.users.find(credentials.username) is None:
+        user = self._metadata.users.find(credentials.username)
+        if user is None:
             self.create_user(
                 email=credentials.username, password=credentials.password, is_admin=True
             )
+        else:
+            self._complete(user)
         if self._metadata.users.get_client(credentials.client_id) is None:
             self.create_client(credentials.client_id, credentials.client_secret)
 
@@ -88,9 +92,7 @@ class IdentityService:
             password_hash=digest,
         )
         self._metadata.users.add(user)
-        self._metadata.workspaces.add(
-            default_workspace_name(email), owner=user.id, created_at=self._clock.now()
-        )
+        self._complete(user)
         return user
 
     def create_client(self, client_id: str, secret: str) -> ConfidentialClient:
@@ -146,6 +148,13 @@ class IdentityService:
         """Return every user."""
         self._access.user(principal)
         return self._metadata.users.list_all()
+
+    def _complete(self, user: User) -> None:
+        """Make the user's own workspace, unless it is there: a crash may have come before it."""
+        with suppress(AlreadyExistsError):
+            self._metadata.workspaces.add(
+                default_workspace_name(user.email), owner=user.id, created_at=self._clock.now()
+            )
 
     def _matches(self, digest: str, password: str) -> bool:
         try:

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
+from byop.domain.identifiers import UserId
 from byop.domain.users import API_CLIENT, SDK_CLIENT, Principal
 from byop.errors import AlreadyExistsError, NotAllowedError, NotAuthenticatedError
 from byop.services.identity import make_up_credentials
@@ -32,6 +35,16 @@ def test_setting_up_again_changes_nothing(world: World) -> None:
     world.identity.set_up(make_up_credentials("admin@example.com", "another"))
     world.identity.log_in("admin@example.com", "admin-password")
     assert len(world.identity.list_users(world.admin)) == 1
+
+
+def test_setting_up_after_a_crash_gives_the_user_the_missing_workspace(world: World) -> None:
+    user = world.identity.log_in("admin@example.com", "admin-password")
+    world.metadata.users.add(
+        replace(user, id=UserId("half"), email="half@example.com", username="half@example.com")
+    )
+    world.identity.set_up(make_up_credentials("half@example.com", "pw"))
+    own = world.metadata.workspaces.list_all(member=UserId("half"))
+    assert [workspace.name for workspace in own] == ["half@example.com - Default Workspace"]
 
 
 def test_client_needs_its_secret_and_the_sdk_none(world: World) -> None:
