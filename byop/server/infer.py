@@ -92,7 +92,7 @@ class InferenceEndpoint:
             return problem_answer(InternalError(), source="engine")
 
     async def _infer(self, request: _Request) -> Answer:
-        route = self._route(request)
+        route = await self._route(request)
         headers = request.headers
         require_plain(headers)
         selection = selection_of_query(request.scope["query_string"])
@@ -109,7 +109,7 @@ class InferenceEndpoint:
         encoded = await _off_loop(len(body), encode_table, wanted, [record], selection)
         return Answer(200, encoded, wanted.value)
 
-    def _route(self, request: _Request) -> InferenceRoute:
+    async def _route(self, request: _Request) -> InferenceRoute:
         """Return what runs at the request's path for its caller."""
         if request.scope["method"] != "POST":
             raise MethodNotAllowedError(request.scope["method"], "POST")
@@ -118,7 +118,10 @@ class InferenceEndpoint:
         address, _, pipeline = path.partition("/")
         if not pipeline or "/" in pipeline:
             raise NotFoundError("inference path", path[:200])
-        route = self._inference.route(principal, address, pipeline)
+        if self._inference.knows(principal, address):
+            route = self._inference.route(principal, address, pipeline)
+        else:
+            route = await asyncio.to_thread(self._inference.route, principal, address, pipeline)
         request.pipeline = pipeline
         return route
 

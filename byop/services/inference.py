@@ -1,4 +1,4 @@
-"""Inference: the hot path. Nothing here asks a database or blocks the event loop."""
+"""Inference: the hot path. Nothing here blocks the event loop, but ``route`` where it says so."""
 
 import time
 from collections.abc import Callable
@@ -38,6 +38,11 @@ class Memberships:
             self._known[pair] = known
         return known[1]
 
+    def remembers(self, pair: tuple[WorkspaceId, UserId]) -> bool:
+        """Return whether ``in`` answers without asking."""
+        known = self._known.get(pair)
+        return known is not None and self._clock_s() < known[0]
+
 
 class InferenceService:
     """Finds routes and runs requests over them."""
@@ -59,8 +64,15 @@ class InferenceService:
         self._clock = clock
         self._deadline_s = deadline_s
 
+    def knows(self, principal: Principal, address: str) -> bool:
+        """Return whether ``route`` answers from memory; else it asks the database and blocks."""
+        route = self._routes.get(address)
+        if route is None or principal.is_admin or principal.user_id is None:
+            return True
+        return self._memberships.remembers((route.workspace_id, principal.user_id))
+
     def route(self, principal: Principal, address: str, pipeline: str) -> InferenceRoute:
-        """Return what runs at ``address`` for this caller.
+        """Return what runs at ``address`` for this caller. Blocking, unless it ``knows``.
 
         Raises:
             NotFoundError: Nothing runs there, or not for this caller.

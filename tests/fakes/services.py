@@ -4,6 +4,7 @@ Two tokens are always valid: ``user-token`` (an administrator) and ``program-tok
 """
 
 import hashlib
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -276,8 +277,15 @@ class FakeInference:
     def __init__(self) -> None:
         self.behave: Infer = echo
         self.schema: pa.Schema | None = INPUTS
+        self.is_in_memory = True
+        self.loop_thread: threading.Thread | None = None
+        self.routed_in: list[threading.Thread] = []
+
+    def knows(self, _principal: Principal, _address: str) -> bool:
+        return self.is_in_memory
 
     def route(self, _principal: Principal, address: str, pipeline: str) -> InferenceRoute:
+        self.routed_in.append(threading.current_thread())
         if (address, pipeline) != ("chat-5", "chat"):
             raise NotFoundError("deployed pipeline", f"{address}/{pipeline}")
         step = RunningModelStep(ModelVersionId(1), "m", Signature(inputs=self.schema), "{}")
@@ -295,6 +303,7 @@ class FakeInference:
     async def infer(
         self, route: InferenceRoute, inputs: pa.RecordBatch, *, parse_ns: int
     ) -> InferenceRecord:
+        self.loop_thread = threading.current_thread()
         return await self.behave(route, inputs, parse_ns)
 
 

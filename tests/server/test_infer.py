@@ -117,6 +117,15 @@ def test_one_object_of_columns_is_accepted(api: Api, kind: str) -> None:
     assert [row["in"]["name"] for row in response.json()] == ["a", "b"]
 
 
+@pytest.mark.parametrize("is_in_memory", [True, False])
+def test_only_a_route_that_is_in_memory_is_found_on_the_event_loop(
+    api: Api, is_in_memory: bool
+) -> None:
+    api.fakes.inference.is_in_memory = is_in_memory
+    assert api.post(INFER_PATH, json=_ROWS).status_code == 200
+    assert (api.fakes.inference.routed_in == [api.fakes.inference.loop_thread]) is is_in_memory
+
+
 def test_the_time_to_parse_is_handed_over(api: Api) -> None:
     metadata = api.post(INFER_PATH, json=_ROWS).json()[0]["metadata"]
     assert metadata["elapsed"][0] > 0

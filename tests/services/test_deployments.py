@@ -205,6 +205,21 @@ def test_others_do_not_find_the_deployment_and_a_program_infers(scene: Scene) ->
         world.inference.route(PROGRAM, address, "another-pipeline")
 
 
+def test_route_of_a_member_is_known_once_asked_and_that_of_others_at_once(scene: Scene) -> None:
+    world = scene.world
+    deployment = world.deployments.deploy(
+        scene.admin, DeployRequest("p", scene.pipeline(scene.shout).id)
+    )
+    other = world.new_user("b@example.com")
+    assert world.inference.knows(scene.admin, deployment.address)
+    assert world.inference.knows(PROGRAM, deployment.address)
+    assert world.inference.knows(other, "nowhere-1")
+    assert not world.inference.knows(other, deployment.address)
+    with pytest.raises(NotFoundError):
+        world.inference.route(other, deployment.address, "p")
+    assert world.inference.knows(other, deployment.address)
+
+
 def test_inference_path_is_there_while_deployed(scene: Scene) -> None:
     world = scene.world
     where = {"workspace_id": scene.workspace_id, "pipeline_name": "p"}

@@ -69,3 +69,14 @@ def test_membership_is_asked_once_in_five_seconds(answer: bool) -> None:
     now[0] += 5.0
     assert (pair in memberships) is answer
     assert asked == [pair, pair]
+
+
+def test_membership_is_remembered_until_it_must_be_asked_again() -> None:
+    now = [100.0]
+    memberships = Memberships(lambda _workspace, _user: True, clock_s=lambda: now[0])
+    pair = (WorkspaceId(1), UserId("u"))
+    assert not memberships.remembers(pair)
+    assert pair in memberships
+    assert memberships.remembers(pair)
+    now[0] += 5.0
+    assert not memberships.remembers(pair)
