@@ -33,6 +33,7 @@ The tree::
     |   |-- ModelLoadFailedError          the worker could not load the model
     |   `-- ModelNotRunningError          no replica is up
     |-- EnvironmentBuildFailedError
+    |-- ServerStoppingError               the work was broken off and can be done again later
     |-- ProviderError                an LLM hosted elsewhere failed
     |   `-- MissingApiKeyError
     |-- StorageUnavailableError           the disk or the database refuses
@@ -352,6 +353,15 @@ class EnvironmentBuildFailedError(ByopError):
 
     def __init__(self, why: str, log_tail: str) -> None:
         super().__init__(f"{why}\n{log_tail}".rstrip(), why=why, log_tail=log_tail)
+
+
+class ServerStoppingError(ByopError):
+    """The work was broken off because the server stops; it is done again at the next start."""
+
+    code = "server_stopping"
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping")
 
 
 class ProviderError(ByopError):

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from byop.domain.models import Framework
+from byop.engine.installer_processes import InstallerProcesses
 from byop.engine.installers import (
     BuildLog,
     Installer,
@@ -36,6 +37,8 @@ _RUNTIME = ("numpy", "pyarrow")
 _BASE = ("pandas",)
 _EXTRA: Mapping[Framework, tuple[str, ...]] = {Framework.ONNX: ("onnxruntime",)}
 _WHY_CHARS = 1500
+_POLL_S = 0.1
+_GRACE_S = 2.0
 
 
 class VirtualEnvironments:
@@ -62,6 +65,7 @@ class VirtualEnvironments:
         self._installer: Installer = (
             UvInstaller(self._sources) if installer == "uv" else PipInstaller(self._sources)
         )
+        self._processes = InstallerProcesses()
         self._timeout_s = timeout_s
         self._environment = installer_environment() if environment is None else environment
 
@@ -71,6 +75,7 @@ class VirtualEnvironments:
         Raises:
             InvalidBundleError: A line is not a package by name.
         """
+        self._processes.refuse_when_closed()
         lines = clean_requirements(requirements)
         runtime = (*_RUNTIME, *_EXTRA.get(framework, ()))
         if not lines and framework is not Framework.ONNX:
@@ -78,6 +83,7 @@ class VirtualEnvironments:
         wanted = "".join(f"{line}\n" for line in sorted({*lines, *runtime}))
         log = BuildLog(
             self._root / "logs" / f"{self._request_key(wanted)}.log",
+            processes=self._processes,
             environment=self._environment,
             timeout_s=self._timeout_s,
         )
@@ -90,6 +96,13 @@ class VirtualEnvironments:
         python = python_of(self._root / key)
         is_built = re.fullmatch(r"[0-9a-f]{32}", key) is not None and python.exists()
         return ModelEnvironment(key, python) if is_built else None
+
+    def close(self) -> None:
+        """End the builds that run, and let ``ensure`` raise ServerStoppingError from now on.
+
+        Blocking, for a few seconds at most. Nothing of a build that was broken off is kept.
+        """
+        self._processes.close(grace_s=_GRACE_S)
 
     def _request_key(self, wanted: str) -> str:
         constraints = RUNTIME_CONSTRAINTS.read_text(encoding="utf-8")
@@ -134,7 +147,8 @@ class VirtualEnvironments:
         lock_file = self._root / "locks" / f"{key}.building"
         descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            while not _try_to_lock(descriptor):
+                self._processes.refuse_when_closed(wait_s=_POLL_S)
             yield
         finally:
             os.close(descriptor)
@@ -145,6 +159,14 @@ class VirtualEnvironments:
         self._root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".build-", dir=self._root) as folder:
             yield Path(folder)
+
+
+def _try_to_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _as_conflict(log_tail: str) -> RequirementsConflictError | None:

@@ -1,11 +1,7 @@
 """The programs that resolve and install packages: uv, or pip by setting."""
 
-import contextlib
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +11,7 @@ from typing import Protocol
 import uv
 
 from byop.engine import compile_packages
+from byop.engine.installer_processes import InstallerProcesses
 from byop.errors import EnvironmentBuildFailedError
 
 _LOG_TAIL_CHARS = 4000
@@ -37,8 +34,16 @@ class PackageSources:
 class BuildLog:
     """Runs the commands of one build and keeps what they print, without credentials of URLs."""
 
-    def __init__(self, path: Path, *, environment: Mapping[str, str], timeout_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        processes: InstallerProcesses,
+        environment: Mapping[str, str],
+        timeout_s: float,
+    ) -> None:
         self.path = path
+        self._processes = processes
         self._environment = dict(environment)
         self._timeout_s = timeout_s
 
@@ -47,32 +52,22 @@ class BuildLog:
 
         Raises:
             EnvironmentBuildFailedError: It failed (``why``), or the build takes too long.
+            ServerStoppingError: The server stops.
         """
-        process = subprocess.Popen(  # noqa: S603 - an installer of our choice, no shell
-            list(command),
-            cwd=cwd,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
+        finished = self._processes.run(
+            command, cwd=cwd, environment=self._environment, timeout_s=self._timeout_s
         )
-        try:
-            output, messages = process.communicate(timeout=self._timeout_s)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            output, messages = process.communicate()
+        messages = finished.messages
+        if finished.returncode is None:
             why = f"the environment was not built within {self._timeout_s:g} s"
-        if process.returncode:
-            messages = f"{output}{messages}"  # pip tells the reason of a conflict on stdout
+        if finished.returncode != 0:
+            messages = (
+                f"{finished.output}{messages}"  # pip tells the reason of a conflict on stdout
+            )
         self._append(command, messages)
-        if process.returncode:
+        if finished.returncode != 0:
             raise EnvironmentBuildFailedError(why, _hide(messages)[-_LOG_TAIL_CHARS:].strip())
-        return output
+        return finished.output
 
     def _append(self, command: Sequence[str], messages: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from byop.engine.replica_set import ReplicaSet
 from byop.engine.worker_client import Worker, WorkerParts
 from byop.engine.worker_logs import LogFile, LogRing
 from byop.engine.worker_process import RunDirectory
-from byop.errors import ModelLoadFailedError, ModelNotRunningError
+from byop.errors import ModelLoadFailedError, ModelNotRunningError, ServerStoppingError
 from byop.ports.engine import DeploymentLaunch, ModelLaunch, Prediction
 
 _DEFAULT_POLICY = RestartPolicy()
@@ -118,11 +118,13 @@ class LocalEngine:
         loop = self._running_loop()
         if threading.get_ident() == self._thread_id:
             raise RuntimeError("probe blocks: call it from another thread than the loop's")
+        if self._is_closed:
+            raise ServerStoppingError
         coroutine = self._probe(launch, self._opened(), timeout_s=timeout_s)
         try:
             return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
         except CancelledError:
-            raise ModelLoadFailedError(launch.name, "the engine was closed") from None
+            raise ServerStoppingError from None
 
     async def predict(
         self,

@@ -87,6 +87,7 @@ class Engine(Protocol):
 
         Raises:
             ModelLoadFailedError: With the worker's reason.
+            ServerStoppingError: The engine was closed before the model was loaded.
         """
 
     async def predict(

@@ -29,6 +29,7 @@ class Environments(Protocol):
         Raises:
             RequirementsConflictError: They do not fit beside the runtime; names both versions.
             EnvironmentBuildFailedError: The installer failed; holds the end of its log.
+            ServerStoppingError: The server stops; nothing of the build is kept.
         """
 
     def get(self, key: str) -> ModelEnvironment | None:

@@ -14,7 +14,7 @@ import structlog
 from byop.bundle.validation import BundleReport, validate_archive
 from byop.domain.deployments import ModelResources
 from byop.domain.models import Framework, ModelStatus, ModelVersion, Signature
-from byop.errors import ByopError, EnvironmentBuildFailedError
+from byop.errors import ByopError, EnvironmentBuildFailedError, ServerStoppingError
 from byop.ports.clock import Clock
 from byop.ports.engine import Engine, ModelLaunch
 from byop.ports.environments import Environments, ModelEnvironment
@@ -71,6 +71,8 @@ class Conversions:
         self._set(version, _attempting(version.conversion.framework))
         try:
             done = self._prepare(version)
+        except ServerStoppingError:
+            log.info("conversion broken off: the server stops")  # `resume` takes it up again
         except EnvironmentBuildFailedError as error:
             log.warning("environment build failed", why=error.facts["why"])
             self._fail(version, error.message)

@@ -18,6 +18,7 @@ from byop.errors import (
     ModelNotRunningError,
     ModelTimeoutError,
     OverloadedError,
+    ServerStoppingError,
 )
 from tests.engine.conftest import (
     DEPLOYMENT,
@@ -375,6 +376,23 @@ async def test_replacement_that_cannot_load_leaves_the_old_run_in_use(
     told = await bench.until(RunStatus.ERROR)
     assert "ZeroDivisionError" in str(told.replicas[0].reason)
     assert await bench.predict(1.0) == [2.0]
+
+
+async def test_probe_that_a_stop_breaks_off_says_so(bench: Bench, models: Models) -> None:
+    model = models.step(
+        """
+        import pathlib, time
+        (pathlib.Path(__file__).parent / "started").write_text("yes")
+        time.sleep(600)
+        """
+    )
+    probing = asyncio.create_task(asyncio.to_thread(bench.engine.probe, model, timeout_s=600))
+    await until_file(model.path.parent / "started")
+    await bench.engine.close(drain_s=1)
+    with pytest.raises(ServerStoppingError):
+        await probing
+    with pytest.raises(ServerStoppingError):
+        await asyncio.to_thread(bench.engine.probe, model, timeout_s=600)
 
 
 async def test_probe_returns_the_schemas_of_a_model_and_ends_its_worker(

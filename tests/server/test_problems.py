@@ -37,6 +37,7 @@ _ERRORS: list[tuple[ByopError, int, str]] = [
     (errors.ModelLoadFailedError("m", "x"), 502, "sidekick"),
     (errors.ModelNotRunningError("m", "x"), 502, "sidekick"),
     (errors.EnvironmentBuildFailedError("x", "log"), 500, "api"),
+    (errors.ServerStoppingError(), 500, "api"),
     (errors.ProviderError("p", 500, retryable=True), 502, "api"),
     (errors.MissingApiKeyError("p", "KEY"), 502, "api"),
     (errors.StorageUnavailableError("x"), 507, "api"),
