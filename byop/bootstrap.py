@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from byop.engine.environments import VirtualEnvironments
 from byop.engine.local import LocalEngine
 from byop.engine.run_directories import open_run_directory, remove_run_directory
+from byop.errors import SettingsInvalidError
 from byop.ports.clock import Clock
 from byop.ports.inference_log import LogQuery
 from byop.server.app import create_app
@@ -221,10 +222,15 @@ def _credentials_json(credentials: InitialCredentials) -> dict[str, str]:
 
 
 def _read_credentials(path: Path) -> InitialCredentials:
-    kept = json.loads(path.read_text())
-    return InitialCredentials(
-        username=kept["username"],
-        password=kept["password"],
-        client_id=kept["confidentialClient"],
-        client_secret=kept["confidentialPassword"],
-    )
+    try:
+        kept = json.loads(path.read_text())
+        return InitialCredentials(
+            username=kept["username"],
+            password=kept["password"],
+            client_id=kept["confidentialClient"],
+            client_secret=kept["confidentialPassword"],
+        )
+    except (ValueError, TypeError, KeyError):
+        raise SettingsInvalidError(
+            str(path), "does not hold the credentials of a first start: restore or delete it"
+        ) from None

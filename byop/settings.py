@@ -87,7 +87,9 @@ class Settings:
     @property
     def environments_path(self) -> Path:
         """Folder of the model environments."""
-        return Path(self.environments_dir) if self.environments_dir else self.home / "environments"
+        if not self.environments_dir:
+            return self.home / "environments"
+        return Path(self.environments_dir).expanduser().absolute()
 
     @override
     def __repr__(self) -> str:
@@ -133,7 +135,8 @@ def installer_environment(environ: Mapping[str, str] | None = None) -> dict[str,
 
 
 def _read_path(_variable: str, text: str) -> Path:
-    return Path(text).expanduser()
+    """Return an absolute path: workers do not run where the server does."""
+    return Path(text).expanduser().absolute()
 
 
 def _read_int(variable: str, text: str) -> int:

@@ -21,6 +21,12 @@ def test_variables_are_read_in_their_types() -> None:
     assert settings.installer == "pip"
 
 
+def test_relative_folders_become_absolute() -> None:
+    settings = load_settings({"BYOP_HOME": "data", "BYOP_ENVIRONMENTS_DIR": "environments"})
+    assert settings.home == Path.cwd() / "data"
+    assert settings.environments_path == Path.cwd() / "environments"
+
+
 @pytest.mark.parametrize(
     ("variable", "text"),
     [

@@ -1,6 +1,7 @@
 """``byop serve``: the server."""
 
 import gc
+import os
 import signal
 import socket
 import sys
@@ -35,7 +36,7 @@ def serve(
             settings,
             host=settings.host if host is None else host,
             port=settings.port if port is None else port,
-            home=settings.home if home is None else home,
+            home=settings.home if home is None else home.expanduser().absolute(),
         )
         _keep_pandas_out()
         run_server(settings)
@@ -58,9 +59,12 @@ def run_server(settings: Settings) -> None:
                 print(f"byop is ready at {address} (API documentation: {address}/v1/api/docs)")
                 sys.stdout.flush()
 
+    # Models and the logs of workers may hold secrets, and a home may be open to others.
+    os.umask(0o077)
     configure_logging(settings.log_level)
     listener = _listen(settings.host, settings.port)
-    address = f"http://{settings.host}:{listener.getsockname()[1]}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
         build_app(build_gateway(settings)),
         loop="uvloop",
@@ -99,7 +103,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise SettingsInvalidError(
             "BYOP_PORT", f"cannot listen on {host}:{port}: {error}"
         ) from None

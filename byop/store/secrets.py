@@ -111,4 +111,7 @@ def _decode(key_base64: str) -> bytes:
     try:
         return base64.b64decode(key_base64.strip(), validate=True)
     except (binascii.Error, ValueError):
-        raise SecretKeyInvalidError("the secret key is not base64") from None
+        raise SecretKeyInvalidError(
+            f"the secret key (BYOP_SECRET_KEY or {KEY_FILE}) is not base64: "
+            f"give {_KEY_BYTES} bytes in base64"
+        ) from None
