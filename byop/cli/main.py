@@ -1,5 +1,8 @@
 """The ``byop`` command: each noun registers its own commands."""
 
+import logging
+
+import structlog
 import typer
 
 from byop.cli import bundles, demo, exec, run, sandbox, serve  # noqa: A004 - the command's name
@@ -13,7 +16,8 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. Commands say what happens themselves; the server logs as it is set."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     for module in (serve, demo, bundles, run, exec, sandbox):
         module.register(app)
     app()

@@ -14,7 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from byop.bundle.archive import pack, unpack
-from byop.bundle.validation import BundleReport, validate_archive, validate_folder
+from byop.bundle.validation import (
+    BundleReport,
+    open_project,
+    recognise,
+    validate_folder,
+    validate_source,
+)
 from byop.cli.problems import exit_on_error
 from byop.domain.deployments import ModelResources, RunStatus, SecretEnvironment
 from byop.domain.identifiers import DeploymentId, ModelVersionId
@@ -98,13 +104,18 @@ def _variable(given: str) -> tuple[str, str]:
 
 def _prepare(project: Path, folder: Path) -> BundleReport:
     """Check the project and unpack it as a server would, so that what runs is what is packed."""
-    if not project.is_dir():
-        report = validate_archive(project, Framework.CUSTOM)
-        unpack(project, folder)
-        return report
-    report = validate_folder(project)
-    packed = pack(project, folder.parent / "project.zip", allow_secrets=True)
-    unpack(packed.path, folder)
+    if project.is_dir():
+        report = validate_folder(project)
+        archive = pack(project, folder.parent / "project.zip", allow_secrets=True).path
+    else:
+        archive = project
+        with open_project(archive) as source:
+            report = validate_source(source, recognise(source))
+    if report.framework is None:
+        raise InvalidInputError(
+            f"{project} is an orchestration: it has a main.py and nothing that predicts"
+        )
+    unpack(archive, folder)
     return report
 
 

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +63,13 @@ class Builder(InferenceBuilder):
         made.model = os.environ["MARK"]
         return made
 """
+STEP = """
+from mac.types import InferenceData
+
+
+def process_data(input_data: InferenceData) -> InferenceData:
+    return {"y": input_data["x"] * 2}
+"""
 
 pytestmark = pytest.mark.registry
 Run = Callable[..., Result]
@@ -107,6 +117,43 @@ def test_zip_runs_and_writes_its_answer(run: Run, project: Path, tmp_path: Path)
     assert (tmp_path / "out.json").read_text() == '[{"loud":"ABC","length":3}]'
     answer = read_file((tmp_path / "out.arrow").read_bytes(), max_bytes=10_000)
     assert answer.to_pylist() == [{"loud": "ABC", "length": 3}]
+
+
+def test_zip_of_a_python_step_is_recognised_as_its_folder_is(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "step"
+    folder.mkdir()
+    (folder / "step.py").write_text(STEP)
+    (tmp_path / "in.json").write_text('[{"x": 1.5}]')
+    for project in (folder, pack(folder, tmp_path / "step.zip").path):
+        done = run(project, "--input", "in.json")
+        assert done.exit_code == 0, done.output
+        assert "3.0" in done.stdout
+
+
+def test_task_is_refused_as_what_it_is(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "task"
+    folder.mkdir()
+    (folder / "main.py").write_text("print('scoring')")
+    (tmp_path / "in.json").write_text("[]")
+    for project in (folder, pack(folder, tmp_path / "task.zip").path):
+        done = run(project, "--input", "in.json")
+        assert done.exit_code == 1
+        assert "is an orchestration" in done.stderr
+
+
+def test_command_shows_no_log_of_the_engine(project: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "byop", "run", project, "--input", "records.json", "--env=MARK=!"],
+        env={**os.environ, "BYOP_ENVIRONMENTS_DIR": str(CACHE)},
+        cwd=project.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "worker starts" not in done.stdout + done.stderr
+    assert done.stderr.splitlines() == ["model: shouting with !"]
 
 
 def test_own_variable_is_passed_on_by_name(
