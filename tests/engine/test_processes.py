@@ -37,7 +37,10 @@ REPORTING = """
 PARENT = """
     import asyncio, sys
     from pathlib import Path
+    import structlog
     from tests.engine.conftest import *
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
     STEP = '''
         import os, pathlib, time
