@@ -10,6 +10,7 @@ from requests.adapters import HTTPAdapter
 from typing_extensions import override
 
 from byop.client.auth import Auth
+from byop.client.unreachable import unreachable
 from byop.errors import ApiError, ByopError
 from byop.wire.errors import error_from_body
 
@@ -112,7 +113,7 @@ class Api:
                 timeout_s=limit_s,
             ) from error
         except requests.RequestException as error:
-            raise ApiError(f"cannot reach {self.endpoint}: {error}") from error
+            raise unreachable(self.endpoint, error) from error
 
 
 class _Adapter(HTTPAdapter):

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from byop.client.answers import int_at, text_at
 from byop.client.credentials import BearerToken, Connection, UserPassword
+from byop.client.unreachable import unreachable
 from byop.errors import ApiError, NotAuthenticatedError
 
 TOKEN_PATH = "/auth/realms/master/protocol/openid-connect/token"  # noqa: S105 - a route
@@ -112,6 +113,7 @@ class PasswordAuth(Auth):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._user = user
+        self._endpoint = endpoint
         self._url = endpoint + TOKEN_PATH
         self._timeout_s = timeout_s
         self._clock = clock
@@ -179,7 +181,7 @@ class PasswordAuth(Auth):
                     self._url, data={"client_id": _CLIENT_ID, **form}, timeout=self._timeout_s
                 )
             except requests.RequestException as error:
-                raise ApiError(f"no token from {self._url}: {error}", url=self._url) from error
+                raise unreachable(self._endpoint, error) from error
 
     def _read(self, answer: requests.Response) -> _Held:
         body = _json(answer)

@@ -108,14 +108,19 @@ def _told(status: Mapping[str, object]) -> str:
 
 
 def _reasons(status: Mapping[str, object]) -> list[str]:
-    """Return every distinct reason in a status, those of the replicas first."""
-    reasons: dict[str, None] = {}
-    for part in ("sidekicks", "engines", "engine_lbs"):
-        for process in list_at(dict(status), part):
-            reason = value_at(process, "reason")
-            if isinstance(reason, str) and reason:
-                reasons[reason] = None
-    for detail in list_at(dict(status), "details"):
-        if isinstance(detail, str) and not any(detail in reason for reason in reasons):
-            reasons[detail] = None
-    return list(reasons)
+    """Return what a status gives as reasons, those of the replicas first.
+
+    The engine repeats them with the replica's name in front: those are left out.
+    """
+    told: list[object] = [
+        value_at(process, "reason")
+        for part in ("sidekicks", "engines", "engine_lbs")
+        for process in list_at(dict(status), part)
+    ]
+    reasons: list[str] = []
+    for reason in [*told, *list_at(dict(status), "details")]:
+        if not isinstance(reason, str) or not reason:
+            continue
+        if not any(reason in known or reason.endswith(f": {known}") for known in reasons):
+            reasons.append(reason)
+    return reasons

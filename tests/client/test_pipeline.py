@@ -152,7 +152,10 @@ def test_deploy_need_not_wait(api: ApiServer, pipeline: Pipeline) -> None:
 
 def test_deployment_that_fails_raises_the_reason(api: ApiServer, pipeline: Pipeline) -> None:
     reason = "model 'echo': KeyError: 'OPENAI_API_KEY'"
-    failed = {**deployment("Error", reason, reason), "details": [reason, "crash loop"]}
+    failed = {
+        **deployment("Error", reason, reason, f"echo-0: {reason}"),
+        "details": [f"echo-0: {reason}", "crash loop"],
+    }
     api.answer(STATUS, Scripted(200, deployment("Starting")), Scripted(200, failed))
     with pytest.raises(ModelNotRunningError) as caught:
         pipeline.deploy()
