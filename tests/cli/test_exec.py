@@ -127,6 +127,6 @@ def test_script_that_is_no_python_shows_where(script: Path) -> None:
 
 
 def test_missing_script_is_named(script: Path) -> None:
-    done = run(script)
+    done = run(script, environ={"COLUMNS": "400"})
     assert done.returncode == 2
     assert "main.py" in done.stderr
