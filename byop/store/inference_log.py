@@ -6,6 +6,7 @@ from pathlib import Path
 from byop.domain.inferences import InferenceRecord
 from byop.ports.inference_log import LogPage, LogPosition, LogQuery
 from byop.settings import Durability
+from byop.store.log_batches import batch_folder
 from byop.store.log_database import open_for_writing, read_cursor_key
 from byop.store.log_reader import LogReader
 from byop.store.log_rows import LogSchemas, Origin
@@ -44,7 +45,12 @@ class SqliteInferenceLog:
         self._reader = LogReader(
             path, cursor_key=read_cursor_key(connection), page_bytes=page_bytes
         )
-        self._writer = LogWriter(connection, queue_limit=queue_limit)
+        self._writer = LogWriter(
+            connection,
+            batch_folder=batch_folder(path),
+            is_power_safe=durability == "power",
+            queue_limit=queue_limit,
+        )
 
     @property
     def partition(self) -> str:

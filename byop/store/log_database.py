@@ -1,8 +1,10 @@
 """The inference log's database file: its tables and how connections to it are opened.
 
 ``tail`` holds one row per record, or several for a large one: ``rows`` log rows from row number
-``seq`` on, all of the time ``time_ms``, as one Arrow IPC message. What repeats (topic, partition,
-Arrow schema, the constant metadata) is stored once and referred to.
+``seq`` on, all of the time ``time_ms``, as one Arrow IPC message of ``size`` bytes. A small one
+is in ``batch``; a large one lies at ``file_offset`` of its partition's batch file
+(``log_batches.py``). What repeats (topic, partition, Arrow schema, the constant metadata) is
+stored once and referred to.
 """
 
 import secrets
@@ -32,7 +34,8 @@ CREATE TABLE tail (
     topic_id INTEGER NOT NULL, partition_id INTEGER NOT NULL, seq INTEGER NOT NULL,
     time_ms INTEGER NOT NULL, rows INTEGER NOT NULL,
     schema_id INTEGER NOT NULL, origin_id INTEGER NOT NULL, elapsed_ns TEXT NOT NULL,
-    batch BLOB NOT NULL);
+    size INTEGER NOT NULL, file_offset INTEGER, batch BLOB,
+    CHECK ((file_offset IS NULL) <> (batch IS NULL)));
 CREATE INDEX tail_by_time ON tail (topic_id, time_ms, partition_id, seq);
 """
 

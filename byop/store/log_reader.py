@@ -14,6 +14,7 @@ from byop.domain.inferences import InferenceMetadata, InferenceRecord
 from byop.errors import InvalidPayloadError, StorageUnavailableError
 from byop.ports.inference_log import LogOrder, LogPage, LogQuery, PageStatus
 from byop.store.cursors import CursorPosition, decode_cursor, encode_cursor
+from byop.store.log_batches import BatchFiles, batch_folder
 from byop.store.log_database import open_for_reading
 from byop.store.log_rows import LogSchema, Origin, reverse_rows
 
@@ -26,7 +27,10 @@ class _StoredRow(NamedTuple):
     schema_id: int
     origin_id: int
     elapsed_ns: str
-    batch: bytes
+    size: int
+    partition: str
+    file_offset: int | None
+    batch: bytes | None
 
     def position(self, rows_given: int) -> CursorPosition:
         return CursorPosition(self.time_ms, self.partition_id, self.seq, rows_given)
@@ -37,6 +41,7 @@ class LogReader:
 
     def __init__(self, path: Path, *, cursor_key: bytes, page_bytes: int) -> None:
         self._path = path
+        self._files = BatchFiles(batch_folder(path))
         self._cursor_key = cursor_key
         self._page_bytes = page_bytes
         self._idle: list[sqlite3.Connection] = []
@@ -62,6 +67,7 @@ class LogReader:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+        self._files.close()
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -75,7 +81,7 @@ class LogReader:
                 yield connection
             finally:
                 self._put_back(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StorageUnavailableError(f"the inference log cannot be read: {error}") from error
 
     def _put_back(self, connection: sqlite3.Connection) -> None:
@@ -100,21 +106,26 @@ class LogReader:
                 ended = PageStatus.RECORD_LIMITED
             elif page_schema is not None and not schema.schema.equals(page_schema.schema):
                 ended = PageStatus.SCHEMA_CHANGE
-            elif records and len(row.batch) > bytes_left:
+            elif records and row.size > bytes_left:
                 ended = PageStatus.BYTE_LIMITED
             if ended is not None:
                 return self._page(records, ended, query, row.position(given))
             page_schema = schema
             count = min(rows_left, row.rows - given)
-            batch = _rows_of(schema.decode(row.batch), query.order, given, count)
+            batch = _rows_of(schema.decode(self._bytes(row)), query.order, given, count)
             metadata = self._metadata(connection, row)
             records.append(schema.unpack(batch, time_ms=row.time_ms, metadata=metadata))
             rows_left -= count
-            bytes_left -= len(row.batch)
+            bytes_left -= row.size
             if given + count < row.rows:
                 rest = row.position(given + count)
                 return self._page(records, PageStatus.RECORD_LIMITED, query, rest)
         return LogPage(records, PageStatus.ALL, None)
+
+    def _bytes(self, row: _StoredRow) -> bytes:
+        if row.batch is not None:
+            return row.batch
+        return self._files.read(row.partition, row.file_offset or 0, row.size)
 
     def _page(
         self,
@@ -185,7 +196,8 @@ def page_statement(query: LogQuery, start: CursorPosition | None) -> tuple[str, 
         values.append(end_ms)
     way = "ASC" if is_ascending else "DESC"
     statement = (  # made of constants, every value is bound
-        "SELECT time_ms, partition_id, seq, rows, schema_id, origin_id, elapsed_ns, batch"  # noqa: S608
+        "SELECT time_ms, partition_id, seq, rows, schema_id, origin_id, elapsed_ns, size,"  # noqa: S608
+        " (SELECT name FROM partitions WHERE id = partition_id), file_offset, batch"
         f" FROM tail WHERE {' AND '.join(conditions)}"
         f" ORDER BY time_ms {way}, partition_id {way}, seq {way} LIMIT ?"
     )

@@ -9,28 +9,35 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 from typing_extensions import Buffer
 
 from byop.errors import StorageUnavailableError
 from byop.ports.inference_log import LogPosition
+from byop.store.log_batches import BatchFile
 from byop.store.log_catalog import LogCatalog
 from byop.store.log_rows import LogSchema, Origin, encode_parts
 
 _GROUP_LIMIT = 1024
 _INSERT_LIMIT = 64
 _INSERT_BYTES = 16 << 20
-_COLUMNS = "topic_id, partition_id, seq, time_ms, rows, schema_id, origin_id, elapsed_ns, batch"
-_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = (
+    "topic_id, partition_id, seq, time_ms, rows, schema_id, origin_id, elapsed_ns,"
+    " size, file_offset, batch"
+)
+_PLACES = f"({', '.join('?' * len(_COLUMNS.split(',')))})"
+_LARGE_BYTES = 16 << 10
+"""From here on a batch goes to the batch file."""
 _IS_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
-_FAILURES = (sqlite3.Error, pa.ArrowException, MemoryError, OverflowError, UnicodeError)
+_FAILURES = (sqlite3.Error, OSError, pa.ArrowException, MemoryError, OverflowError, UnicodeError)
 """What a disk, or one record that cannot be stored, may cause."""
 
 _Future = asyncio.Future[LogPosition]
 _Result = LogPosition | StorageUnavailableError
-_Value = int | str | Buffer
+_Value = int | str | Buffer | None
 
 
 @dataclass(slots=True)
@@ -50,9 +57,18 @@ class Append:
 class LogWriter:
     """Owns the writing connection. ``partition`` is a fresh name: no two writers share one."""
 
-    def __init__(self, connection: sqlite3.Connection, *, queue_limit: int) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        batch_folder: Path,
+        is_power_safe: bool,
+        queue_limit: int,
+    ) -> None:
         self.partition = uuid.uuid4().hex
         self._connection = connection
+        self._batches = BatchFile(batch_folder, self.partition)
+        self._is_power_safe = is_power_safe
         self._catalog = LogCatalog(connection, self.partition)
         self._sequences: dict[str, int] = {}
         self._waiting: queue.SimpleQueue[Append | None] = queue.SimpleQueue()
@@ -84,6 +100,7 @@ class LogWriter:
                 self._is_open = False
                 self._waiting.put(None)
         self._thread.join()
+        self._batches.close()
         self._connection.close()
 
     def _run(self) -> None:
@@ -117,11 +134,11 @@ class LogWriter:
 
         A locked database would make each of them wait again: then all fail.
         """
-        sequences = dict(self._sequences)
+        sequences, end = dict(self._sequences), self._batches.end
         try:
             positions = self._commit(group)
         except _FAILURES as error:
-            self._roll_back(sequences)
+            self._roll_back(sequences, end)
             if len(group) > 1 and not _is_locked(error):
                 for append in group:
                     self._write([append])
@@ -133,6 +150,8 @@ class LogWriter:
     def _commit(self, group: Sequence[Append]) -> list[LogPosition]:
         self._connection.execute("BEGIN IMMEDIATE")
         positions = self._insert(group)
+        if self._is_power_safe:
+            self._batches.sync()
         self._connection.execute("COMMIT")
         return positions
 
@@ -165,7 +184,11 @@ class LogWriter:
         origin_id = self._catalog.origin_id(append.origin)
         for rows, blob in encode_parts(append.schema, append.batch):
             place = (topic_id, partition_id, sequence, append.time_ms, rows)
-            yield (*place, schema_id, origin_id, append.elapsed_ns, blob), blob.size
+            facts = (*place, schema_id, origin_id, append.elapsed_ns, blob.size)
+            if blob.size < _LARGE_BYTES:
+                yield (*facts, None, blob), blob.size
+            else:
+                yield (*facts, self._batches.append(blob), None), 0
             sequence += rows
 
     def _insert_rows(self, values: list[_Value], count: int) -> None:
@@ -183,9 +206,11 @@ class LogWriter:
             start = stop
             count -= step
 
-    def _roll_back(self, sequences: dict[str, int]) -> None:
+    def _roll_back(self, sequences: dict[str, int], end: int) -> None:
         self._sequences = sequences
         self._catalog.forget()
+        with contextlib.suppress(OSError):
+            self._batches.cut(end)
         if self._connection.in_transaction:
             # A rollback that fails leaves the transaction open: BEGIN then refuses the next group.
             with contextlib.suppress(sqlite3.Error):

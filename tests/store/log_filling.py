@@ -24,5 +24,6 @@ def kept_records() -> dict[str, list[InferenceRecord]]:
             make_other_record([4], time_ms=20),
             replace(make_record([5], time_ms=30), metadata=newer),
         ],
+        "large": [make_record(list(range(4000)), time_ms=40)],
         "types": [replace(make_record([1, 2]), inputs=typed, outputs=typed)],
     }

@@ -10,20 +10,21 @@ import pytest
 
 from byop.ports.inference_log import LogOrder, LogQuery
 from byop.store.inference_log import SqliteInferenceLog
+from byop.store.log_batches import batch_folder
 from tests.store.log_records import numbers_of, pages_of
-
-_ROWS = 10_000
 
 
 @pytest.mark.parametrize("durability", ["process", "power"])
+@pytest.mark.parametrize(("records", "width"), [(10_000, 1), (500, 2000)], ids=["small", "large"])
 def test_killed_process_loses_no_acknowledged_row_and_doubles_none(
-    tmp_path: Path, durability: str
+    tmp_path: Path, durability: str, records: int, width: int
 ) -> None:
+    """Small records lie in the database, large ones in a batch file."""
     path = tmp_path / "log.sqlite3"
-    kill_after = random.SystemRandom().randrange(1, _ROWS)
+    kill_after = random.SystemRandom().randrange(1, records)
+    arguments = [str(path), str(records), durability, str(width)]
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.store.append_process", str(path), str(_ROWS), durability],
-        stdout=subprocess.PIPE,
+        [sys.executable, "-m", "tests.store.append_process", *arguments], stdout=subprocess.PIPE
     )
     assert child.stdout is not None
     lines = [child.stdout.readline() for _ in range(kill_after)]
@@ -32,23 +33,25 @@ def test_killed_process_loses_no_acknowledged_row_and_doubles_none(
     lines += rest.splitlines(keepends=True)
     whole = (line.split() for line in lines if line.endswith(b"\n"))
     acknowledged = {int(number): int(sequence) for number, sequence in whole}
-    assert len(acknowledged) >= kill_after
+    assert len(acknowledged) >= kill_after, f"killed after {kill_after}"
+    assert batch_folder(path).exists() is (width > 1)
 
     log = SqliteInferenceLog(path)
-    query = LogQuery("t", order=LogOrder.ASCENDING, limit=777)
+    query = LogQuery("t", order=LogOrder.ASCENDING, limit=7777)
     numbers = [number for page in pages_of(log, query) for number in numbers_of(page)]
     log.close()
     assert len(numbers) == len(set(numbers))
-    assert set(acknowledged) <= set(numbers)
-    _assert_sequences(path, acknowledged)
+    assert {number * width for number in acknowledged} <= set(numbers)
+    assert len(numbers) % width == 0
+    _assert_sequences(path, acknowledged, width)
 
 
-def _assert_sequences(path: Path, acknowledged: dict[int, int]) -> None:
+def _assert_sequences(path: Path, acknowledged: dict[int, int], width: int) -> None:
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     sequences = [row[0] for row in connection.execute("SELECT seq FROM tail ORDER BY seq")]
     connection.close()
-    assert sequences == list(range(len(sequences)))
+    assert sequences == list(range(0, len(sequences) * width, width))
     assert set(acknowledged.values()) <= set(sequences)
 
 
