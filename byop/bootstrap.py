@@ -69,6 +69,7 @@ class Gateway:
     log: SqliteInferenceLog
     metadata: SqlMetadataStore
     conversions: Conversions
+    environments: VirtualEnvironments
     lock: HomeLock
     run_dir: Path
 
@@ -86,6 +87,7 @@ class Gateway:
     async def close(self) -> None:
         """Drain and end every worker, commit the log, release the data directory."""
         self.conversions.close()
+        await asyncio.to_thread(self.environments.close)
         await self.engine.close(drain_s=self.settings.drain_s)
         await asyncio.to_thread(self.log.close)
         self.metadata.close()
@@ -180,6 +182,7 @@ def build_gateway(settings: Settings) -> Gateway:
         log=log,
         metadata=metadata,
         conversions=conversions,
+        environments=environments,
         lock=lock,
         run_dir=run_dir,
     )

@@ -15,7 +15,7 @@ def long_home(tmp_path: Path) -> Path:
 
 
 def test_short_home_holds_its_own_sockets() -> None:
-    home = Path(mkdtemp(dir="/tmp"))  # noqa: S108 - a short path is the point
+    home = Path(mkdtemp(dir="/tmp"))
     folder = open_run_directory(home)
     assert folder == home / "run"
     assert folder.stat().st_mode & 0o777 == 0o700
