@@ -5,7 +5,6 @@ The SDK's nested form is ``{"engine": .., "enginelb": .., "engineAux": {"images"
 ``{"cpus": 1, "replica_count": 1, "memory": "999Mi"}``.
 """
 
-import copy
 import json
 from collections.abc import Mapping
 
@@ -19,6 +18,8 @@ from byop.domain.identifiers import ModelVersionId
 from byop.errors import InvalidDeploymentConfigError
 
 _MAX_REPLICAS = 64
+_ENVIRONMENTS = ("env", "environment", "sidekick_env")
+_HIDDEN = "***"
 
 
 def model_key(name: str, version_id: int) -> str:
@@ -146,13 +147,15 @@ def _object(where: str, raw: object) -> Mapping[str, object]:
 
 def _replicas(raw: object) -> int:
     if isinstance(raw, bool) or not isinstance(raw, int) or not 1 <= raw <= _MAX_REPLICAS:
-        raise InvalidDeploymentConfigError("replica_count", raw, f"must be 1 to {_MAX_REPLICAS}")
+        raise InvalidDeploymentConfigError(
+            "replica_count", _shown(raw), f"must be 1 to {_MAX_REPLICAS}"
+        )
     return raw
 
 
 def _concurrency(where: str, raw: object) -> int:
     if isinstance(raw, bool) or not isinstance(raw, int) or raw < 1:
-        raise InvalidDeploymentConfigError(where, raw, "must be a whole number above zero")
+        raise InvalidDeploymentConfigError(where, _shown(raw), "must be a whole number above zero")
     return raw
 
 
@@ -164,12 +167,20 @@ def _cpus(where: str, raw: object) -> float | None:
     except ValueError:
         cpus = -1.0
     if not 0 < cpus < float("inf"):
-        raise InvalidDeploymentConfigError(where, raw, f"{raw!r} is no number of CPUs above zero")
+        shown = _shown(raw)
+        raise InvalidDeploymentConfigError(
+            where, shown, f"{shown!r} is no number of CPUs above zero"
+        )
     return cpus
 
 
 def _memory(where: str, raw: object) -> int | None:
-    return None if raw is None else parse_memory(str(raw), setting=where)
+    return None if raw is None else parse_memory(str(_shown(raw)), setting=where)
+
+
+def _shown(raw: object) -> object:
+    """Return what an error may repeat: a plain value, of anything else its type."""
+    return raw if isinstance(raw, (str, int, float)) else type(raw).__name__
 
 
 def _environment(where: str, raw: object) -> SecretEnvironment:
@@ -195,14 +206,26 @@ def _pair(raw: object) -> tuple[object, object]:
     return entry.get("name"), entry.get("value", "")
 
 
-def _without_environment(config: Mapping[str, object]) -> dict[str, object]:
-    """Return the configuration with every environment value replaced by ``***``."""
-    shown: dict[str, object] = copy.deepcopy(dict(config))
-    images = _object("", _object("", shown.get("engineAux")).get("images"))
-    for holder in (shown.get("engine"), *images.values()):
-        if isinstance(holder, dict) and "env" in holder:
-            names = _environment("env", holder["env"])
-            holder["env"] = [{"name": name, "value": "***"} for name in names]
-    if "sidekick_env" in shown:
-        shown["sidekick_env"] = "***"
-    return shown
+def _without_environment(value: object) -> object:
+    """Return the configuration with every environment value replaced by ``***``.
+
+    Wherever an environment stands: one in a place that is not read holds credentials all the same.
+    """
+    match value:
+        case Mapping():
+            return {
+                name: _names_only(inner) if name in _ENVIRONMENTS else _without_environment(inner)
+                for name, inner in value.items()
+            }
+        case list():
+            return [_without_environment(inner) for inner in value]
+    return value
+
+
+def _names_only(environment: object) -> object:
+    match environment:
+        case Mapping():
+            return dict.fromkeys(environment, _HIDDEN)
+        case list():
+            return [{"name": str(_pair(entry)[0]), "value": _HIDDEN} for entry in environment]
+    return _HIDDEN

@@ -67,6 +67,27 @@ def test_kept_text_holds_no_environment_value() -> None:
 
 
 @pytest.mark.parametrize(
+    "raw",
+    [
+        {"engine": {}, "engineAux": {"env": {"K": CANARY}}},
+        {"engine": {}, "enginelb": {"env": [{"name": "K", "value": CANARY}]}},
+        {"engine": {}, "others": [{"environment": CANARY}]},
+        {"cpus": 1, "env": {"K": CANARY}},
+        {"sidekick_env": {"model": "llm", "environment": {"K": CANARY}}},
+    ],
+)
+def test_kept_text_holds_no_value_of_an_environment_in_any_place(raw: dict[str, object]) -> None:
+    assert CANARY not in parse_engine_config(raw, MODELS).raw
+
+
+@pytest.mark.parametrize("field", ["cpus", "memory", "replica_count"])
+def test_object_in_place_of_a_number_is_not_repeated(field: str) -> None:
+    with pytest.raises(InvalidDeploymentConfigError, match=field) as caught:
+        parse_engine_config({field: {"env": CANARY}}, MODELS)
+    assert CANARY not in f"{caught.value} {caught.value.facts}"
+
+
+@pytest.mark.parametrize(
     ("raw", "told"),
     [
         ("nonsense", "no JSON"),
