@@ -28,6 +28,8 @@ from byop.wire.shapes import ConversionSettings, UploadMetadata
 
 _MAX_FIELD_BYTES = 4 << 20
 _COPY_BYTES = 1 << 20
+_FORM_FIELDS = frozenset({"name", "filename", "visibility", "workspace_id"})
+"""Those of seed 001, "Stream Upload Model to Workspace". Others may still come after the file."""
 _FRAMEWORK_BY_SUFFIX = {
     ".onnx": Framework.ONNX,
     ".py": Framework.PYTHON,
@@ -102,8 +104,8 @@ class UploadReceiver:
 
 
 def _tell_all(fields: Mapping[str, bytes]) -> bool:
-    """Return whether the fields that came so far say what the file is."""
-    return "metadata" in fields or {"name", "workspace_id"} <= fields.keys()
+    """Return whether the fields that came so far say what the file is, so that it can stream."""
+    return "metadata" in fields or fields.keys() >= _FORM_FIELDS
 
 
 def _upload_of(fields: Mapping[str, bytes], part_file_name: str | None) -> ModelUpload:

@@ -106,6 +106,20 @@ def test_form_fields_do_instead_of_metadata(api: Api, route: str) -> None:
     assert (upload.file_name, upload.conversion.framework) == ("ccfraud.onnx", Framework.ONNX)
 
 
+def test_a_form_field_after_the_file_counts_too(api: Api) -> None:
+    files = [
+        ("name", (None, "stream")),
+        ("workspace_id", (None, "7")),
+        ("file", ("model.onnx", b"onnx")),
+        ("visibility", (None, "public")),
+        ("conversion", (None, '{"requirements": ["tqdm"]}')),
+    ]
+    assert api.post("/v1/api/models/upload_stream", files=files).json() == _UPLOADED
+    upload = api.fakes.models.uploads[0]
+    assert upload.visibility is Visibility.PUBLIC
+    assert upload.conversion.requirements == ("tqdm",)
+
+
 def test_a_large_file_streams_through_in_pieces(api: Api) -> None:
     size, piece = 48 << 20, b"x" * (1 << 20)
     head, tail = _envelope()
