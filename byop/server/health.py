@@ -27,7 +27,7 @@ def health_routes(*, check_ready: Callable[[], None], metrics: Metrics) -> APIRo
 
     @router.get("/ready", summary="Whether requests can be served")
     def ready() -> JSONResponse:
-        """Answer 200 when tokens can be verified and the log can be written, else 503."""
+        """Answer 200 when users and the inference log can be read, else 503."""
         try:
             check_ready()
         except ByopError as error:
