@@ -11,7 +11,6 @@ from time import monotonic
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.fakes.stores import MemoryInferenceLog
 
 from byop.domain.models import Conversion, Framework, ModelVersion, Signature, Visibility
 from byop.domain.users import Principal
@@ -31,6 +30,7 @@ from byop.store.metadata import SqlMetadataStore
 from byop.store.secrets import AesGcmSecretBox
 from tests.fakes.engine import Arrays, FakeEngine
 from tests.fakes.environments import FakeEnvironments
+from tests.fakes.stores import MemoryInferenceLog
 
 MODULE = """
 from mac.inference import Inference
