@@ -7,7 +7,7 @@ from threading import Lock
 
 import structlog
 
-from byop.domain.deployments import Deployment, EngineStatus
+from byop.domain.deployments import Deployment, EngineStatus, RunStatus
 from byop.domain.identifiers import (
     DeploymentId,
     PipelineVersionId,
@@ -83,6 +83,7 @@ class DeploymentService:
         self._clock = clock
         self._access = Access(metadata)
         self._changing = Lock()
+        self._unrestored: dict[str, tuple[Deployment, str]] = {}
 
     def deploy(self, principal: Principal, request: DeployRequest) -> Deployment:
         """Begin to run a pipeline version and return its deployment at once.
@@ -138,10 +139,14 @@ class DeploymentService:
     def status(self, principal: Principal, address: str) -> DeploymentReport:
         """Return how the deployment at ``{name}-{id}`` runs.
 
+        One that could not be restored is in Error, with the reason in ``details``.
+
         Raises:
             NotFoundError: No such deployment for this caller, or it does not run.
         """
         self._access.user(principal)
+        if address in self._unrestored:
+            return self._report_unrestored(principal, address)
         route = self._routes.get(address)
         if route is None or not self._access.may_use(principal, route.workspace_id):
             raise NotFoundError("deployment", address)
@@ -178,6 +183,7 @@ class DeploymentService:
                 models = [self._ready(deployment.workspace_id, s.model) for s in version.steps]
                 self._run(deployment, pipeline, version, models)
             except (ByopError, OSError) as error:
+                self._unrestored[deployment.address] = (deployment, str(error))
                 _log.error(
                     "deployment could not be restored",
                     deployment=deployment.address,
@@ -193,6 +199,7 @@ class DeploymentService:
         models: Sequence[ModelVersion],
     ) -> None:
         self._engine.start(self._launches.prepare(deployment, models))
+        self._unrestored.pop(deployment.address, None)
         self._routes.put(
             InferenceRoute(
                 address=deployment.address,
@@ -209,8 +216,26 @@ class DeploymentService:
     def _end(self, deployment: Deployment) -> None:
         """Stop what runs; the store first: when it refuses, all goes on as it was."""
         self._metadata.deployments.set_deployed(deployment.id, is_deployed=False)
+        self._unrestored.pop(deployment.address, None)
         self._routes.remove(deployment.id)
         self._engine.stop(deployment.id)
+
+    def _report_unrestored(self, principal: Principal, address: str) -> DeploymentReport:
+        deployment, why = self._unrestored[address]
+        if not self._access.may_use(principal, deployment.workspace_id):
+            raise NotFoundError("deployment", address)
+        pipeline, version = self._stored(deployment)
+        found = (
+            self._metadata.models.find_version(deployment.workspace_id, step.model)
+            for step in version.steps
+        )
+        return DeploymentReport(
+            deployment,
+            pipeline,
+            version,
+            tuple(model for model in found if model is not None),
+            EngineStatus(RunStatus.ERROR, (), (why,)),
+        )
 
     def _pipeline_version(
         self, principal: Principal, request: DeployRequest

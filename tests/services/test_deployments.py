@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from byop.domain.deployments import RunStatus
-from byop.domain.models import ModelReference, ModelVersion, Signature
+from byop.domain.models import ModelReference, ModelStatus, ModelVersion, Signature
 from byop.domain.pipelines import ModelStep, PipelineVersion
 from byop.domain.users import Principal
 from byop.errors import (
@@ -139,6 +139,28 @@ def test_restart_runs_again_what_was_deployed_with_its_credentials(scene: Scene)
     world.deployments.restore()
     assert [launch.name.split("-")[0] for launch in world.engine.starts] == ["p"]
     assert dict(world.engine.starts[0].models[0].resources.environment) == {"KEY": "canary"}
+
+
+def test_deployment_that_cannot_be_restored_is_in_error_until_it_is_changed(
+    scene: Scene,
+) -> None:
+    world = scene.world
+    version = scene.pipeline(scene.shout)
+    deployment = world.deployments.deploy(scene.admin, DeployRequest("p", version.id))
+    world.metadata.models.set_status(
+        scene.shout.id, ModelStatus.ERROR, updated_at=scene.shout.updated_at
+    )
+    world.routes.remove(deployment.id)
+    world.deployments.restore()
+    report = world.deployments.status(scene.admin, deployment.address)
+    assert report.engine.status is RunStatus.ERROR
+    assert "only ready versions" in report.engine.details[0]
+    assert [model.name for model in report.models] == ["shout"]
+    with pytest.raises(NotFoundError):
+        world.deployments.status(world.new_user("b@example.com"), deployment.address)
+    world.deployments.undeploy(scene.admin, pipeline_id=None, deployment_id=deployment.id)
+    with pytest.raises(NotFoundError):
+        world.deployments.status(scene.admin, deployment.address)
 
 
 def test_models_stand_in_for_steps(scene: Scene) -> None:
