@@ -201,7 +201,7 @@ def build_app(gateway: Gateway) -> ASGIApp:
 
 def _set_up_once(identity: IdentityService, settings: Settings) -> None:
     """Make the first user and client. Their secrets are in the file before they are anywhere."""
-    if identity.is_set_up(settings.admin_email):
+    if identity.is_set_up():
         return
     path = settings.home / CREDENTIALS_FILE
     credentials = make_up_credentials(settings.admin_email, settings.admin_password)

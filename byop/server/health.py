@@ -19,12 +19,14 @@ def health_routes(*, check_ready: Callable[[], None], metrics: Metrics) -> APIRo
     router = APIRouter(tags=["server"])
     started = time.monotonic()
 
+    @router.head("/health", include_in_schema=False)
     @router.get("/health", summary="Whether the process lives")
     async def health() -> dict[str, object]:
         """Answer as long as the event loop turns."""
         uptime_s = round(time.monotonic() - started, 3)
         return {"status": "ok", "version": byop.__version__, "uptime_s": uptime_s}
 
+    @router.head("/ready", include_in_schema=False)
     @router.get("/ready", summary="Whether requests can be served")
     def ready() -> JSONResponse:
         """Answer 200 when users and the inference log can be read, else 503."""

@@ -61,10 +61,11 @@ class IdentityService:
         self._hashing = threading.BoundedSemaphore(_PARALLEL_HASHES)
         self._decoy = ""
 
-    def is_set_up(self, email: str) -> bool:
-        """Return whether the administrator and the confidential client are there."""
+    def is_set_up(self) -> bool:
+        """Return whether an administrator and the confidential client are there."""
         users = self._metadata.users
-        return users.find(email) is not None and users.get_client(API_CLIENT) is not None
+        has_administrator = any(user.is_admin for user in users.list_all())
+        return has_administrator and users.get_client(API_CLIENT) is not None
 
     def set_up(self, credentials: InitialCredentials) -> None:
         """Make the administrator and the confidential client, each unless it is there."""

@@ -31,7 +31,7 @@ def test_password_hash_is_no_password(world: World) -> None:
 
 
 def test_setting_up_again_changes_nothing(world: World) -> None:
-    assert world.identity.is_set_up("admin@example.com")
+    assert world.identity.is_set_up()
     world.identity.set_up(make_up_credentials("admin@example.com", "another"))
     world.identity.log_in("admin@example.com", "admin-password")
     assert len(world.identity.list_users(world.admin)) == 1

@@ -1,5 +1,8 @@
 import re
 
+import pytest
+import requests
+
 import byop
 from byop.settings import Settings
 from tests.fakes.services import ADMIN
@@ -82,3 +85,10 @@ def test_metrics_count_requests_by_route_template(api: Api) -> None:
     assert "/nothing/at/all" not in text
     assert "byop_requests_in_progress 1.0" in text
     assert "process_resident_memory_bytes" in text
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_probes_may_send_head(api: Api, path: str) -> None:
+    answer = requests.head(api.url + path, timeout=10)
+    assert answer.status_code == 200
+    assert answer.content == b""
