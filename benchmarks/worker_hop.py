@@ -7,6 +7,7 @@ Usage: ``python -m benchmarks.worker_hop [ROUNDS [CALLS_PER_ROUND]]``.
 """
 
 import asyncio
+import logging
 import socket
 import statistics
 import struct
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import structlog
 import uvloop
 
 from byop.domain.deployments import ModelResources, RunStatus
@@ -152,6 +154,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--bare"]:
         serve_bare(int(sys.argv[2]))
         return
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     rounds, calls = (int(text) for text in [*sys.argv[1:], *["7", "300"][len(sys.argv) - 1 :]])
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "benchmarks.worker_hop", "--bare", str(theirs.fileno())]
