@@ -29,6 +29,7 @@ def main() -> None:
     description = _read_description(lifeline)
     threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
     _let_output_out_at_each_line()
+    sys.dont_write_bytecode = True  # the project folder is shared by all that run this version
     _make_byop_importable(Path(__file__).parent.parent)
     from byop.engine.worker import run  # noqa: PLC0415 - importable from here on only
     from byop.sdk.env import drop_locale_of_the_interpreter  # noqa: PLC0415 - as above

@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -60,6 +61,21 @@ async def test_running_model_answers_and_tells_its_schemas(bench: Bench, models:
 async def test_request_waits_for_a_starting_model(bench: Bench, models: Models) -> None:
     bench.engine.start(deployment(models.step(DOUBLE)))
     assert await bench.predict(4.0) == [8.0]
+
+
+async def test_loading_and_predicting_leaves_the_shared_project_folder_as_it_was(
+    bench: Bench, models: Models
+) -> None:
+    model = models.step("""
+        def process_data(input_data):
+            import sibling
+            return {"y": input_data["x"] * sibling.FACTOR}
+    """)
+    folder = model.path.parent
+    (folder / "sibling.py").write_text("FACTOR = 3.0")
+    await bench.run(replace(model, path=folder))
+    assert await bench.predict(2.0) == [6.0]
+    assert sorted(path.name for path in folder.iterdir()) == ["sibling.py", "step.py"]
 
 
 def test_engine_works_on_uvloop(tmp_path: Path) -> None:
