@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench serve pack clean
+.PHONY: help demo test test-long test-fallback test-all check format bench serve pack clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -27,9 +27,15 @@ demo: $(VENV)/.runtime  ## Run the main job: pack, upload, deploy, infer, score,
 	$(BIN)/byop demo
 
 test: $(VENV)/.dev  ## The fast suite
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not long" tests
 
-test-all: test  ## The fast suite, every zip, and the wheel in an environment of its own
+test-long: $(VENV)/.dev  ## What takes too long for every change: kills, fuzzing, load
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m long tests
+
+test-fallback: $(VENV)/.dev  ## Workers and attacks on them without bubblewrap
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --isolation process tests/engine tests/attacks
+
+test-all: test test-fallback test-long  ## All tests, every zip, and the wheel in an environment of its own
 	$(BIN)/python packaging/build_zips.py
 	$(BIN)/python packaging/try_wheel.py
 

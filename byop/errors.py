@@ -36,7 +36,8 @@ The tree::
     |-- ServerStoppingError               the work was broken off and can be done again later
     |-- ProviderError                an LLM hosted elsewhere failed
     |   `-- MissingApiKeyError
-    |-- StorageUnavailableError           the disk or the database refuses
+    |-- StorageUnavailableError      the disk or the database refuses
+    |   `-- StorageFullError              no space left, or too little
     |-- SettingsInvalidError
     |-- HomeLockedError                   another server owns the data directory
     |-- SecretKeyInvalidError             the master key is missing or wrong
@@ -394,6 +395,12 @@ class StorageUnavailableError(ByopError):
     """The disk or the database refuses; nothing was acknowledged."""
 
     code = "storage_unavailable"
+
+
+class StorageFullError(StorageUnavailableError):
+    """No space is left, or less than the floor; nothing was acknowledged. Reading goes on."""
+
+    code = "storage_full"
 
 
 class SettingsInvalidError(ByopError):

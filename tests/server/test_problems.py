@@ -41,6 +41,7 @@ _ERRORS: list[tuple[ByopError, int, str]] = [
     (errors.ProviderError("p", 500, retryable=True), 502, "api"),
     (errors.MissingApiKeyError("p", "KEY"), 502, "api"),
     (errors.StorageUnavailableError("x"), 507, "api"),
+    (errors.StorageFullError("x"), 507, "api"),
     (errors.ApiError("x"), 500, "api"),
 ]
 
