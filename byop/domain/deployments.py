@@ -116,19 +116,24 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One worker process. ``reason`` says why it is not Running."""
+    """One worker process. ``reason`` says why it is not Running, ``last_end`` how it last ended."""
 
     name: str
     model_version_id: ModelVersionId
     status: RunStatus
     reason: str | None = None
     restarts: int = 0
+    last_end: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """What the engine knows of one deployment: Running when every model has a running replica."""
+    """What the engine knows of one deployment: Running when every model has a running replica.
+
+    ``isolation`` is the level that its workers are under: bubblewrap, landlock or process.
+    """
 
     status: RunStatus
     replicas: tuple[ReplicaStatus, ...]
     details: tuple[str, ...] = ()
+    isolation: str = "process"

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from byop.engine import worker_main
+from byop.engine.isolation import BY_PROCESS, Isolation
 from byop.engine.schema_texts import schema_to_text
 from byop.engine.worker_logs import LogDrain
 from byop.ports.engine import ModelLaunch
@@ -55,12 +56,15 @@ class RunDirectory:
 class WorkerProcess:
     """A started worker. It is the leader of a process group that ends with it."""
 
-    def __init__(self, launch: ModelLaunch, listener: socket.socket) -> None:
+    def __init__(
+        self, launch: ModelLaunch, listener: socket.socket, *, isolation: Isolation = BY_PROCESS
+    ) -> None:
         """Start the process; the caller closes its copy of ``listener``.
 
         Must run in a thread that lives as long as the workers: Linux ties their death to the
         thread that started them.
         """
+        self.isolation = isolation
         output, its_output = os.pipe()
         self.output = output
         try:
@@ -98,6 +102,10 @@ class WorkerProcess:
         with self._lock:
             if not self._is_reaped:
                 self._kill_group()
+
+    def describe_end(self, code: int) -> str:
+        """Return in words how the process ended. ``code`` is what ``on_exit`` was called with."""
+        return describe_exit(code)
 
     def cut_lifeline(self) -> None:
         """Close the pipe whose end tells the worker that its gateway is gone."""
