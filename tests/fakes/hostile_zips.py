@@ -63,7 +63,7 @@ class Frame:
     zip64_count: int | None = None
 
 
-def build_zip(entries: Sequence[Entry], frame: Frame = Frame()) -> bytes:  # noqa: B008 - frozen
+def build_zip(entries: Sequence[Entry], frame: Frame = Frame()) -> bytes:
     """Return the zip's bytes."""
     body = bytearray(frame.before)
     directory = bytearray()
