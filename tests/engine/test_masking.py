@@ -1,8 +1,11 @@
 import base64
 import json
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from byop.engine.masking import MAX_REASON_BYTES, Masker
 
@@ -60,3 +63,79 @@ def test_reason_is_short_masked_and_without_control_characters() -> None:
 
 def test_reason_keeps_lines() -> None:
     assert Masker({}).reason("a\n\tb") == "a\n\tb"
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc", "user:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_value_is_masked_inside_a_longer_text_in_base64(
+    before: str, encode: Callable[[bytes], bytes]
+) -> None:
+    shown = encode(f"{before}sk-0123456789>?abcdef:after".encode()).decode()
+    middle = encode(b"123456789>?abcd").decode()[2:-2]
+    masked = Masker({"KEY": "sk-0123456789>?abcdef"}).mask(f"Basic {shown}")
+    assert masked.startswith("Basic ")
+    assert "***" in masked
+    assert middle not in masked
+    assert len(masked) < len(shown) - 10
+
+
+def test_value_is_masked_in_hexadecimal() -> None:
+    assert Masker({"KEY": "SECRET-Value"}).mask("<5345435245542d56616c7565>") == "<***>"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("pin 4711, not 147110", "pin ***, not 147110"),
+        ("4711", "***"),
+        (r"a\n4711", r"a\n***"),
+        ("?pin=4711&", "?pin=***&"),
+    ],
+)
+def test_value_of_four_characters_is_masked_where_it_stands_by_itself(
+    text: str, masked: str
+) -> None:
+    assert Masker({"PIN": "4711"}).mask(text) == masked
+
+
+@pytest.mark.parametrize("value", ["true", "False", "WARNING", "on", "eu", "443"])
+def test_switches_levels_and_shorter_values_are_no_secrets(value: str) -> None:
+    assert Masker({"MODE": value}).mask(f"it is {value}") == f"it is {value}"
+
+
+def test_document_inside_a_document_is_opened() -> None:
+    inner = json.dumps({"key": "inner-secret-1"})
+    masker = Masker({"CONFIG": json.dumps({"credentials": inner})})
+    assert masker.mask("inner-secret-1") == "***"
+
+
+@given(
+    values=st.lists(st.text("abc", min_size=6, max_size=14), min_size=1, max_size=6),
+    text=st.text("abc", max_size=200),
+)
+def test_no_value_is_left_wherever_it_stands(values: list[str], text: str) -> None:
+    environment = {str(number): value for number, value in enumerate(values)}
+    masked = Masker(environment).mask(text)
+    assert not any(value in part for value in values for part in masked.split("***"))
+    if not any(value in text for value in values):
+        assert masked == text
+
+
+def test_key_file_of_many_lines_is_found_in_a_flood() -> None:
+    lines = "\n".join(f"line-{number:04}-{'x' * 50}" for number in range(500))
+    masker = Masker({"KEY_FILE": lines})
+    flood = "nothing of interest here\n" * 40_000
+    assert masker.mask(flood) == flood
+    assert masker.mask(flood + lines).endswith("here\n***")
+
+
+def test_reason_holds_no_credential_of_anybody() -> None:
+    reason = Masker({}).reason("401: Incorrect API key provided: sk-ab***yz")
+    assert "sk-ab" not in reason
+    assert reason.startswith("401: Incorrect API key provided: ***")
+
+
+def test_reason_is_cut_after_masking_never_before() -> None:
+    secret = "s3cret" * 100
+    reason = Masker({"KEY": secret}).reason("x" * (MAX_REASON_BYTES - 50) + secret)
+    assert "s3cret" not in reason
