@@ -14,14 +14,21 @@ _JOINED_BYTES = 32 * 1024
 
 
 class Channel(asyncio.BufferedProtocol):
-    """Sends frames and hands on the received ones. A peer that sends garbage is cut off."""
+    """Sends frames and hands on the received ones. A peer that sends garbage is cut off.
+
+    So is one that announces a payload over ``max_payload_bytes``, before memory is taken for it.
+    """
 
     def __init__(
-        self, *, on_frame: Callable[[Frame], None], on_lost: Callable[[str | None], None]
+        self,
+        *,
+        on_frame: Callable[[Frame], None],
+        on_lost: Callable[[str | None], None],
+        max_payload_bytes: int,
     ) -> None:
         self._on_frame = on_frame
         self._on_lost = on_lost
-        self._reader = FrameReader()
+        self._reader = FrameReader(max_payload_bytes=max_payload_bytes)
         self._transport: asyncio.WriteTransport | None = None
         self._fault: str | None = None
 

@@ -12,9 +12,8 @@ from byop.domain.deployments import EngineStatus, RunStatus
 from byop.engine.masking import Masker
 from byop.engine.replica import RestartPolicy
 from byop.engine.replica_set import ReplicaSet
-from byop.engine.worker_client import WorkerParts
+from byop.engine.worker_client import WorkerParts, WorkerSettings
 from byop.engine.worker_logs import LogRing
-from byop.engine.worker_process import RunDirectory
 from byop.ports.engine import DeploymentLaunch
 
 _UNSAFE_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9_.-]|^\.+")
@@ -24,7 +23,7 @@ _log = structlog.get_logger(__name__)
 class RunSettings(NamedTuple):
     """What the engine gives to every run."""
 
-    run_directory: RunDirectory
+    workers: WorkerSettings
     log_dir: Path
     load_timeout_s: float
     queue_limit: int
@@ -43,6 +42,7 @@ class DeploymentRun:
     ) -> None:
         self._on_running = on_running
         self._was_running = False
+        self._isolation = settings.workers.isolation.level
         log_dir = settings.log_dir / file_name(launch.name)
         self.sets = {
             model.model_version_id: ReplicaSet(
@@ -50,7 +50,7 @@ class DeploymentRun:
                     launch=model,
                     masker=Masker(model.resources.environment),
                     ring=LogRing(),
-                    run_directory=settings.run_directory,
+                    settings=settings.workers,
                 ),
                 replica_count=launch.replica_count,
                 queue_limit=settings.queue_limit,
@@ -91,6 +91,7 @@ class DeploymentRun:
             status=overall,
             replicas=tuple(replicas),
             details=tuple(f"{r.name}: {r.reason}" for r in replicas if r.reason is not None),
+            isolation=self._isolation,
         )
 
     def _note_running(self) -> None:

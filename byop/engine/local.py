@@ -13,10 +13,12 @@ from byop.domain.deployments import EngineStatus
 from byop.domain.identifiers import DeploymentId, ModelVersionId
 from byop.domain.models import Signature
 from byop.engine.deployment_run import DeploymentRun, RunSettings, file_name
+from byop.engine.frames import MAX_PAYLOAD_BYTES
+from byop.engine.isolation import BY_PROCESS, Isolation
 from byop.engine.masking import Masker
 from byop.engine.replica import RestartPolicy, end_worker, wait_until_ready
 from byop.engine.replica_set import ReplicaSet
-from byop.engine.worker_client import Worker, WorkerParts
+from byop.engine.worker_client import Worker, WorkerParts, WorkerSettings
 from byop.engine.worker_logs import LogFile, LogRing
 from byop.engine.worker_process import RunDirectory
 from byop.errors import ModelLoadFailedError, ModelNotRunningError, ServerStoppingError
@@ -43,6 +45,8 @@ class LocalEngine:
         drain_s: float = 30.0,
         linger_s: float = 5.0,
         policy: RestartPolicy = _DEFAULT_POLICY,
+        isolation: Isolation = BY_PROCESS,
+        max_answer_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> None:
         self._run_dir = run_dir
         self._load_timeout_s = load_timeout_s
@@ -51,6 +55,8 @@ class LocalEngine:
         self._drain_s = drain_s
         self._linger_s = linger_s
         self._policy = policy
+        self._isolation = isolation
+        self._max_answer_bytes = max_answer_bytes
         self._lock = threading.Lock()
         self._is_closed = False
         self._places: dict[DeploymentId, _Place] = {}
@@ -65,7 +71,12 @@ class LocalEngine:
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._settings = RunSettings(
-            run_directory=RunDirectory(self._run_dir),
+            workers=WorkerSettings(
+                run_directory=RunDirectory(self._run_dir),
+                isolation=self._isolation,
+                max_answer_bytes=self._max_answer_bytes,
+                ping_interval_s=self._policy.ping_interval_s,
+            ),
             log_dir=self._log_dir,
             load_timeout_s=self._load_timeout_s,
             queue_limit=self._queue_limit,
@@ -148,7 +159,7 @@ class LocalEngine:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
-        self._opened().run_directory.close()
+        self._opened().workers.run_directory.close()
 
     def _find(
         self, deployment_id: DeploymentId, model_version_id: ModelVersionId
@@ -196,7 +207,7 @@ class LocalEngine:
             launch=launch,
             masker=Masker(launch.resources.environment),
             ring=LogRing(),
-            run_directory=settings.run_directory,
+            settings=settings.workers,
         )
         worker = Worker(parts, lambda _: None)
         self._track(asyncio.current_task())

@@ -10,8 +10,10 @@ from structlog.typing import FilteringBoundLogger
 from byop.domain.deployments import RunStatus
 from byop.domain.models import Signature
 from byop.engine.replica import Replica, RestartPolicy
-from byop.engine.worker_client import Ready, Request, Worker, WorkerParts
+from byop.engine.worker_answers import Ready
+from byop.engine.worker_client import Worker, WorkerParts
 from byop.engine.worker_logs import LogFile
+from byop.engine.worker_requests import Request
 from byop.errors import ModelNotRunningError, ModelTimeoutError, OverloadedError
 from byop.ports.engine import Prediction
 
@@ -118,6 +120,10 @@ class ReplicaSet:
         """Refuse what waits when no replica can be expected to come up soon."""
         if self._have_all_failed():
             self._refuse_waiting(self._why_not_running())
+
+    def replica_recovered(self) -> None:
+        """Tell that the model runs again."""
+        self._on_running()
 
     def _note_answered(self) -> None:
         self._unanswered -= 1

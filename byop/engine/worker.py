@@ -41,6 +41,7 @@ class WorkerLaunch:
     outputs: pa.Schema | None
     concurrency: int
     cpus: float | None
+    max_answer_bytes: int
 
 
 def run(description: Mapping[str, object]) -> None:
@@ -76,6 +77,7 @@ def _read_launch(given: Mapping[str, object]) -> WorkerLaunch:
         outputs=schema_from_text(given["outputs"]),
         concurrency=int(str(given["concurrency"])),
         cpus=None if cpus is None else float(str(cpus)),
+        max_answer_bytes=int(str(given["max_answer_bytes"])),
     )
 
 
@@ -91,7 +93,12 @@ def _load(launch: WorkerLaunch, masker: Masker) -> tuple[ModelCall, bool]:
         loaded = load_python_step(launch.path)
     else:
         loaded = load_inference(launch.path)
-    call = ModelCall(loaded.predict, inputs=inputs, outputs=outputs, masker=masker)
+    call = ModelCall(
+        loaded.predict,
+        signature=(inputs, outputs),
+        masker=masker,
+        max_answer_bytes=launch.max_answer_bytes,
+    )
     return call, loaded.is_async
 
 

@@ -3,6 +3,7 @@
 Imported inside model environments: numpy, pyarrow and the standard library only.
 """
 
+import errno
 import json
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from byop.engine.frames import MAX_PAYLOAD_BYTES, FrameKind, Payload, encode_header
+from byop.engine.frames import FrameKind, Payload, encode_header
 from byop.engine.masking import Masker
 from byop.errors import (
     ByopError,
@@ -31,6 +32,9 @@ Predict = Callable[[Arrays], Any]
 CANCELLED = "cancelled"
 """``code`` of an ERROR frame that answers CANCEL."""
 
+_EXHAUSTED_IN_A_ROW = 3
+"""A worker that has run out of memory or descriptors for so many requests does not recover."""
+
 
 class ModelCall:
     """Answers PREDICT payloads with whole frames, header and payload apart."""
@@ -39,12 +43,13 @@ class ModelCall:
         self,
         predict: Predict,
         *,
-        inputs: pa.Schema | None,
-        outputs: pa.Schema | None,
+        signature: tuple[pa.Schema | None, pa.Schema | None],
         masker: Masker,
+        max_answer_bytes: int,
     ) -> None:
-        self.inputs = inputs
-        self.outputs = outputs
+        self.inputs, self.outputs = signature
+        self._max_answer_bytes = max_answer_bytes
+        self._exhausted_in_a_row = 0
         self._predict = predict
         self._masker = masker
 
@@ -75,18 +80,34 @@ class ModelCall:
         code, reason = _sort(error)
         if code == ModelFailedError.code:
             traceback.print_exception(error, file=sys.stderr)
-        return error_frame(request_id, code, self._masker.reason(reason))
+        header, payload = error_frame(request_id, code, self._masker.reason(reason))
+        lacking = _lacking(error)
+        self._exhausted_in_a_row = self._exhausted_in_a_row + 1 if lacking else 0
+        if lacking is None or self._exhausted_in_a_row < _EXHAUSTED_IN_A_ROW:
+            return header, payload
+        why = f"it was ended: {lacking} in {self._exhausted_in_a_row} requests in a row"
+        wish, its_payload = error_frame(0, ModelFailedError.code, why)
+        return b"".join((header, payload, wish)), its_payload
 
     def _result(
         self, request_id: int, found: object, rows: int, elapsed_ns: int
     ) -> tuple[bytes, Payload]:
-        answer = ipc.write_stream(self._to_batch(found, rows))
-        if answer.size > MAX_PAYLOAD_BYTES:
-            raise _OutputInvalidError(f"the answer is over {MAX_PAYLOAD_BYTES} bytes")
+        batch = self._to_batch(found, rows)
+        self._require_within_limit(batch.nbytes)  # and not only after a copy of it was made
+        answer = ipc.write_stream(batch)
+        self._require_within_limit(answer.size)
+        self._exhausted_in_a_row = 0
         header = encode_header(
             FrameKind.RESULT, answer.size, request_id=request_id, nanoseconds=elapsed_ns
         )
         return header, answer
+
+    def _require_within_limit(self, size_bytes: int) -> None:
+        if size_bytes > self._max_answer_bytes:
+            raise _OutputInvalidError(
+                f"the answer has {size_bytes} bytes, over the limit of {self._max_answer_bytes} "
+                "(BYOP_MAX_ANSWER_BYTES): send fewer rows at once, or let the model return less"
+            )
 
     def _to_batch(self, found: object, rows: int) -> pa.RecordBatch:
         if not isinstance(found, Mapping):
@@ -102,6 +123,8 @@ class ModelCall:
                 )
         try:
             return arrays.from_arrays(found, self.outputs, rows=rows)
+        except MemoryError:
+            raise
         except (InvalidInputError, pa.ArrowException) as error:
             raise _OutputInvalidError(f"the output is not as declared: {error}") from error
 
@@ -128,7 +151,22 @@ def _sort(error: BaseException) -> tuple[str, str]:
             return ModelInputRejectedError.code, f"{type(error).__name__}: {error}"
         case ModelInputRejectedError() | ModelOutputInvalidError():
             return error.code, str(error.facts["reason"])
+        case MemoryError():
+            return ModelFailedError.code, f"out of memory: {type(error).__name__}: {error}"
         case ByopError():
             return ModelFailedError.code, str(error)
         case _:
             return ModelFailedError.code, f"{type(error).__name__}: {error}"
+
+
+def _lacking(error: BaseException | None) -> str | None:
+    """Return what the process has run out of, where that made the error."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if isinstance(error, MemoryError):
+            return "out of memory"
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:
+            return "out of file descriptors"
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return None

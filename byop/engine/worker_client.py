@@ -1,29 +1,26 @@
 """One live worker as the gateway sees it: process, channel and the requests in its hands."""
 
 import asyncio
-import json
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
-import pyarrow as pa
-
-from byop.domain.models import Signature
 from byop.engine.channel import Channel
 from byop.engine.frames import Frame, FrameKind, Payload
+from byop.engine.isolation import Isolation
 from byop.engine.masking import Masker
-from byop.engine.schema_texts import schema_from_text
-from byop.engine.worker_calls import CANCELLED
+from byop.engine.worker_answers import AnswerReader, Ready, read_ready
 from byop.engine.worker_logs import LogDrain, LogFile, LogRing
-from byop.engine.worker_process import RunDirectory, WorkerProcess, describe_exit
+from byop.engine.worker_process import RunDirectory, WorkerProcess
+from byop.engine.worker_pulse import Pulse
+from byop.engine.worker_requests import Request
 from byop.errors import (
     InvalidInputError,
     ModelCrashedError,
     ModelError,
-    ModelFailedError,
-    ModelInputRejectedError,
     ModelLoadFailedError,
-    ModelOutputInvalidError,
+    ServerStoppingError,
 )
 from byop.ports.engine import ModelLaunch, Prediction
 from byop.tables import ipc
@@ -31,56 +28,17 @@ from byop.tables import ipc
 _EXIT_GRACE_S = 0.2
 _CANCEL_GRACE_S = 1.0
 _LOG_LINES_IN_REASON = 5
-
-_FAILURES: dict[str, type[ModelError]] = {
-    kind.code: kind
-    for kind in (
-        ModelFailedError,
-        ModelInputRejectedError,
-        ModelOutputInvalidError,
-        ModelLoadFailedError,
-    )
-}
+_LARGE_ANSWER_BYTES = 4 << 20
+"""From here on an answer is validated in a thread: the loop would serve nobody else meanwhile."""
 
 
-class Ready(NamedTuple):
-    """What a worker told when its model was loaded."""
+class WorkerSettings(NamedTuple):
+    """What every worker of one engine shares."""
 
-    signature: Signature
-    is_async: bool
-    slots: int
-
-
-class Request:
-    """One prediction on its way. ``future`` is what the caller awaits."""
-
-    __slots__ = ("deadline_s", "future", "inputs", "timer", "worker")
-
-    def __init__(
-        self, inputs: pa.RecordBatch, deadline_s: float, future: asyncio.Future[Prediction]
-    ) -> None:
-        self.inputs = inputs
-        self.deadline_s = deadline_s
-        self.future = future
-        self.worker: Worker | None = None
-        self.timer: asyncio.TimerHandle | None = None
-
-    def fail(self, error: Exception) -> None:
-        """Answer the caller with an error, when nobody has answered yet."""
-        self.settle()
-        if not self.future.done():
-            self.future.set_exception(error)
-
-    def answer(self, prediction: Prediction) -> None:
-        """Answer the caller, when nobody has answered yet."""
-        self.settle()
-        if not self.future.done():
-            self.future.set_result(prediction)
-
-    def settle(self) -> None:
-        """Stop the clock."""
-        if self.timer is not None:
-            self.timer.cancel()
+    run_directory: RunDirectory
+    isolation: Isolation
+    max_answer_bytes: int
+    ping_interval_s: float
 
 
 class WorkerParts(NamedTuple):
@@ -89,7 +47,7 @@ class WorkerParts(NamedTuple):
     launch: ModelLaunch
     masker: Masker
     ring: LogRing
-    run_directory: RunDirectory
+    settings: WorkerSettings
 
 
 class Worker:
@@ -106,10 +64,17 @@ class Worker:
         self._on_free = on_free
         self._ids = count(1)
         self._in_flight: dict[int, Request] = {}
-        self._channel = Channel(on_frame=self._receive, on_lost=self._lose)
+        self._answers = AnswerReader(parts.launch.name, parts.masker)
+        self._channel = Channel(
+            on_frame=self._receive,
+            on_lost=self._lose,
+            max_payload_bytes=parts.settings.max_answer_bytes,
+        )
+        self._pulse: Pulse | None = None
         self._process: WorkerProcess | None = None
         self._end_reason: str | None = None
         self._is_retiring = False
+        self._ends_when_idle = False
         self._slots = 0
         self.ready: asyncio.Future[Ready] = loop.create_future()
         self.ready.add_done_callback(_mark_retrieved)
@@ -132,11 +97,16 @@ class Worker:
 
     async def start(self, log_file: LogFile) -> None:
         """Start the process. The connection is made first: the worker finds it waiting."""
-        parts = self._parts
-        listener, path = parts.run_directory.bind()
+        parts, settings = self._parts, self._parts.settings
+        listener, path = settings.run_directory.bind()
         try:
             await self._loop.create_unix_connection(lambda: self._channel, str(path))
-            self._process = WorkerProcess(parts.launch, listener)
+            self._process = WorkerProcess(
+                parts.launch,
+                listener,
+                isolation=settings.isolation,
+                max_answer_bytes=settings.max_answer_bytes,
+            )
         except BaseException:
             self._channel.close()
             raise
@@ -190,95 +160,72 @@ class Worker:
             await asyncio.shield(self.ended)
 
     def _receive(self, frame: Frame) -> None:
+        is_ready = self.ready.done()
         match frame.kind:
-            case FrameKind.RESULT:
+            case FrameKind.RESULT if frame.request_id in self._in_flight:
                 self._answer(frame)
-            case FrameKind.ERROR if frame.request_id:
-                self._fail(frame)
-            case FrameKind.READY if not self.ready.done():
-                self._become_ready(frame.payload)
-            case FrameKind.ERROR if not self.ready.done():
-                self.ready.set_exception(self._read_error(frame.payload))
-            case _:
+            case FrameKind.ERROR if frame.request_id in self._in_flight:
+                self._release(frame.request_id).fail(self._answers.error(frame.payload))
+            case FrameKind.PONG if self._pulse is not None and self._pulse.heard():
                 pass
+            case FrameKind.READY if not is_ready:
+                self._become_ready(frame.payload)
+            case FrameKind.ERROR if not frame.request_id and is_ready:
+                self._retire(str(self._answers.error(frame.payload).facts["reason"]))
+            case FrameKind.ERROR if not frame.request_id:
+                self.ready.set_exception(self._answers.error(frame.payload))
+            case _:
+                self.kill(f"its channel broke: it sent a {frame.kind.name} that nobody asked for")
 
     def _become_ready(self, payload: Payload) -> None:
-        try:
-            told = json.loads(bytes(payload))
-            signature = Signature(
-                inputs=schema_from_text(told["inputs"]), outputs=schema_from_text(told["outputs"])
-            )
-            ready = Ready(signature, bool(told["is_async"]), max(1, int(told["slots"])))
-        except (ValueError, KeyError, TypeError, InvalidInputError):
+        ready = read_ready(payload)
+        if ready is None:
             self.kill("it did not tell its schemas")
             return
         self._slots = ready.slots
+        self._pulse = Pulse(
+            self._parts.settings.ping_interval_s,
+            ask=lambda: self._channel.send(FrameKind.PING),
+            is_idle=lambda: self.is_idle,
+            on_silence=lambda: self.kill("it was ended: it did not answer while it was idle"),
+        )
         self.ready.set_result(ready)
 
     def _answer(self, frame: Frame) -> None:
         request = self._release(frame.request_id)
-        if request is None:
+        rows, expected = request.inputs.num_rows, self.ready.result().signature.outputs
+        if len(frame.payload) >= _LARGE_ANSWER_BYTES:
+            read = partial(self._answers.prediction, frame, rows=rows, expected=expected)
+            reading = self._loop.run_in_executor(None, read)
+            reading.add_done_callback(partial(_hand_over, request))
             return
         try:
-            outputs = ipc.read_stream(frame.payload)
-        except (InvalidInputError, pa.ArrowException) as error:
-            request.fail(ModelOutputInvalidError(self._parts.launch.name, str(error)))
-            return
-        reason = self._misfit(outputs, request.inputs.num_rows)
-        if reason is None:
-            request.answer(Prediction(outputs, frame.nanoseconds))
-        else:
-            request.fail(ModelOutputInvalidError(self._parts.launch.name, reason))
+            request.answer(self._answers.prediction(frame, rows=rows, expected=expected))
+        except ModelError as error:
+            request.fail(error)
 
-    def _misfit(self, outputs: pa.RecordBatch, rows: int) -> str | None:
-        """Return what is wrong with an answer; the worker has checked it, but is not trusted."""
-        if outputs.num_rows != rows:
-            return f"the output must have {rows} rows as the input has, got {outputs.num_rows}"
-        expected = self.ready.result().signature.outputs
-        if expected is not None and not outputs.schema.equals(expected):
-            return f"the output is not as declared: expected {expected}, got {outputs.schema}"
-        return None
-
-    def _fail(self, frame: Frame) -> None:
-        request = self._release(frame.request_id)
-        if request is not None:
-            request.fail(self._read_error(frame.payload))
-
-    def _release(self, request_id: int) -> Request | None:
+    def _release(self, request_id: int) -> Request:
         """Take the request out of the worker's hands, and let it have the next one."""
-        request = self._in_flight.pop(request_id, None)
-        if request is not None:
-            if self._is_retiring and not self._has_live_requests():
-                self._end_if_overrun()
-            self._on_free(self)
+        request = self._in_flight.pop(request_id)
+        request.worker = None
+        if self._ends_when_idle and not self._has_live_requests():
+            self.kill("it was ended")
+        self._on_free(self)
         return request
-
-    def _read_error(self, payload: Payload) -> ModelError:
-        name = self._parts.launch.name
-        try:
-            told = json.loads(bytes(payload))
-            code, reason = str(told["code"]), str(told["reason"])
-        except (ValueError, KeyError, TypeError):
-            return ModelFailedError(name, "the worker told no reason")
-        if code == CANCELLED:
-            return ModelFailedError(name, "the request was cancelled")
-        return _FAILURES.get(code, ModelFailedError)(name, self._parts.masker.reason(reason))
 
     def _end_unless_released(self, request: Request) -> None:
         if request in self._in_flight.values():
             self._end_after_deadline()
 
     def _end_after_deadline(self) -> None:
-        """End the worker now, or when the other callers that still wait have their answers."""
-        self._is_retiring = True
-        self._end_reason = "it was ended: a request ran past its deadline"
-        if not self._has_live_requests():
-            self.kill(self._end_reason)
+        self._retire("it was ended: a request ran past its deadline")
 
-    def _end_if_overrun(self) -> None:
-        overrun = [r for r in self._in_flight.values() if r.future.done()]
-        if overrun and self._end_reason is not None:
-            self.kill(self._end_reason)
+    def _retire(self, reason: str) -> None:
+        """End the worker now, or when the callers that still wait have their answers."""
+        self._is_retiring = self._ends_when_idle = True
+        self._end_reason = self._end_reason or reason
+        if not self._has_live_requests():
+            self.kill(reason)
 
     def _has_live_requests(self) -> bool:
         return any(not request.future.done() for request in self._in_flight.values())
@@ -292,11 +239,12 @@ class Worker:
             self._loop.call_later(_EXIT_GRACE_S, self.kill, "it closed its channel")
 
     def _exited(self, code: int) -> None:
-        reason = describe_exit(code)
-        if self._end_reason is not None:
-            reason = self._end_reason
+        process = self._process
+        reason = self._end_reason or (process.describe_end(code) if process else "it is gone")
         self._is_retiring = True
         self._channel.close()
+        if self._pulse is not None:
+            self._pulse.stop()
         if not self.ready.done():
             self.ready.set_exception(
                 ModelLoadFailedError(self._parts.launch.name, self._with_log(reason))
@@ -310,6 +258,18 @@ class Worker:
     def _with_log(self, reason: str) -> str:
         lines = self._parts.ring.tail(_LOG_LINES_IN_REASON)
         return self._parts.masker.reason("\n".join([reason, *lines]))
+
+
+def _hand_over(request: Request, reading: asyncio.Future[Prediction]) -> None:
+    """Answer the caller with what a thread has read."""
+    if reading.cancelled():
+        request.fail(ServerStoppingError())
+        return
+    error = reading.exception()
+    if error is None:
+        request.answer(reading.result())
+    elif isinstance(error, Exception):
+        request.fail(error)
 
 
 def _mark_retrieved(future: asyncio.Future[Ready]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from byop.engine import worker_main
+from byop.engine.frames import MAX_PAYLOAD_BYTES
 from byop.engine.isolation import BY_PROCESS, Isolation
 from byop.engine.schema_texts import schema_to_text
 from byop.engine.worker_logs import LogDrain
@@ -57,7 +58,12 @@ class WorkerProcess:
     """A started worker. It is the leader of a process group that ends with it."""
 
     def __init__(
-        self, launch: ModelLaunch, listener: socket.socket, *, isolation: Isolation = BY_PROCESS
+        self,
+        launch: ModelLaunch,
+        listener: socket.socket,
+        *,
+        isolation: Isolation = BY_PROCESS,
+        max_answer_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> None:
         """Start the process; the caller closes its copy of ``listener``.
 
@@ -86,7 +92,7 @@ class WorkerProcess:
         self.pid = self._popen.pid
         self._lock = threading.Lock()
         self._is_reaped = False
-        self._describe(launch, listener.fileno())
+        self._describe(launch, listener.fileno(), max_answer_bytes)
 
     def watch(
         self, drain: LogDrain, loop: AbstractEventLoop, on_exit: Callable[[int], None]
@@ -134,7 +140,7 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def _describe(self, launch: ModelLaunch, listener: int) -> None:
+    def _describe(self, launch: ModelLaunch, listener: int, max_answer_bytes: int) -> None:
         """Tell the worker what to load. The pipe stays open: its end would end the worker."""
         description = json.dumps(
             {
@@ -146,6 +152,7 @@ class WorkerProcess:
                 "outputs": schema_to_text(launch.signature.outputs),
                 "concurrency": launch.resources.concurrency,
                 "cpus": launch.resources.cpus,
+                "max_answer_bytes": max_answer_bytes,
                 "environment_names": sorted(launch.resources.environment),
             }
         ).encode()

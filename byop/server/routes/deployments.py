@@ -133,7 +133,7 @@ def _sidekicks(report: DeploymentReport) -> list[SidekickState]:
             name=replica.name,
             status=replica.status.value,
             reason=replica.reason,
-            details=[],
+            details=[] if replica.last_end is None else [f"last end: {replica.last_end}"],
             statuses=ModelStates(models=[_model(models[replica.model_version_id], replica.status)]),
             restarts=replica.restarts,
         )
