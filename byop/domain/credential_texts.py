@@ -31,7 +31,8 @@ _TOKENS = (
     r"|\bxox[abeoprs]-[\w-]{10,}"  # Slack
 )
 _NAMED = (
-    r"(?i:\b(?P<scheme>(?:bearer|basic)\s{1,9})(?=[^\s\"']{0,99}[\d*=])[\w.~+/=*-]{8,}"
+    r"(?i:\b(?P<scheme>(?:bearer|basic)\s{1,9})"
+    r"(?=[^\s\"']{0,99}(?:[\d*=]|(?-i:[a-z][A-Z])))[\w.~+/=*-]{8,}"
     r"|(?P<name>(?:\bkey|api[-_ ]?key|password|passwd|secret|token|credential)"
     r"(?: provided)?[\"']?\s{0,9}[:=]\s{0,9}[\"']?)(?=[^\s\"']{0,99}[\d*])[\w.~+/=*-]{6,}"
     r"|(?P<query>[?&](?:key|sig|code|api[-_]key|\w*token|\w*secret|password)=)[^&\s\"'<>]+)"
