@@ -84,6 +84,10 @@ class Gateway:
         self.metadata.users.find(self.settings.admin_email)
         self.log.read(LogQuery(topic="readiness", limit=1))
 
+    async def break_off(self) -> None:
+        """Fail the inferences that run, and end every worker."""
+        await self.engine.close(drain_s=0)
+
     async def close(self) -> None:
         """Drain and end every worker, commit the log, release the data directory."""
         self.conversions.close()
@@ -128,6 +132,7 @@ def build_gateway(settings: Settings) -> Gateway:
         load_timeout_s=settings.load_timeout_s,
         queue_limit=settings.queue_limit,
         log_dir=home / "worker-logs",
+        max_answer_bytes=settings.max_answer_bytes,
     )
     identity = IdentityService(metadata=metadata, secret_box=secret_box, clock=clock)
     _set_up_once(identity, settings)
@@ -172,6 +177,7 @@ def build_gateway(settings: Settings) -> Gateway:
             log=log,
             clock=clock,
             deadline_s=settings.predict_timeout_s,
+            max_pending_bytes=settings.max_pending_bytes,
         ),
         inference_logs=InferenceLogService(metadata=metadata, log=log),
     )

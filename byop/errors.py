@@ -281,14 +281,12 @@ class AlreadyExistsError(ByopError):
 
 
 class OverloadedError(ByopError):
-    """A bounded queue is full; the request was not started."""
+    """A bounded queue, or the memory for requests, is full; the request was not started."""
 
     code = "overloaded"
 
-    def __init__(self, what: str, limit: int) -> None:
-        super().__init__(
-            f"{what} has {limit} requests waiting; try again later", what=what, limit=limit
-        )
+    def __init__(self, what: str, limit: int, unit: str = "requests waiting") -> None:
+        super().__init__(f"{what} has {limit} {unit}; try again later", what=what, limit=limit)
 
 
 class ModelError(ByopError):

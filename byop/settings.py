@@ -54,6 +54,8 @@ class Settings:
         drain_s: How long a stop waits for running requests.
         max_upload_bytes: Largest model file.
         max_request_bytes: Largest inference body.
+        max_answer_bytes: Largest answer of a model, as Arrow data; at most 2 GiB.
+        max_pending_bytes: Inference bodies that the server holds at once, waiting or running.
         log_durability: ``process`` keeps acknowledged rows when the process dies, ``power`` also
             when the machine loses power.
         log_level: DEBUG, INFO, WARNING or ERROR.
@@ -81,6 +83,8 @@ class Settings:
     drain_s: float = 30.0
     max_upload_bytes: int = 10 * _GIB
     max_request_bytes: int = _GIB
+    max_answer_bytes: int = _GIB
+    max_pending_bytes: int = 2 * _GIB
     log_durability: Durability = "process"
     log_level: str = "INFO"
 
@@ -181,6 +185,8 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     "drain_s": _read_seconds,
     "max_upload_bytes": _read_int,
     "max_request_bytes": _read_int,
+    "max_answer_bytes": _read_int,
+    "max_pending_bytes": _read_int,
     "log_durability": _one_of("process", "power"),
     "log_level": _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
 }

@@ -13,10 +13,17 @@ def test_no_variables_give_the_defaults() -> None:
 
 def test_variables_are_read_in_their_types() -> None:
     settings = load_settings(
-        {"BYOP_HOME": "/data", "BYOP_PORT": "9000", "BYOP_DRAIN_S": "1.5", "BYOP_INSTALLER": "pip"}
+        {"BYOP_MAX_ANSWER_BYTES": "7", "BYOP_MAX_PENDING_BYTES": "8"}
+        | {
+            "BYOP_HOME": "/data",
+            "BYOP_PORT": "9000",
+            "BYOP_DRAIN_S": "1.5",
+            "BYOP_INSTALLER": "pip",
+        }
     )
     assert settings.home == Path("/data")
     assert settings.port == 9000
+    assert (settings.max_answer_bytes, settings.max_pending_bytes) == (7, 8)
     assert settings.drain_s == 1.5
     assert settings.installer == "pip"
 

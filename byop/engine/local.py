@@ -74,7 +74,7 @@ class LocalEngine:
             workers=WorkerSettings(
                 run_directory=RunDirectory(self._run_dir),
                 isolation=self._isolation,
-                max_answer_bytes=self._max_answer_bytes,
+                max_answer_bytes=min(self._max_answer_bytes, MAX_PAYLOAD_BYTES),
                 ping_interval_s=self._policy.ping_interval_s,
             ),
             log_dir=self._log_dir,
@@ -136,6 +136,12 @@ class LocalEngine:
             return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
         except CancelledError:
             raise ServerStoppingError from None
+
+    def require_room(self, deployment_id: DeploymentId, model_version_id: ModelVersionId) -> None:
+        """Raise what ``predict`` would when the model's queue is full."""
+        found = self._find(deployment_id, model_version_id)
+        if found is not None:
+            found.require_room()
 
     async def predict(
         self,

@@ -103,6 +103,11 @@ class ReplicaSet:
         finally:
             self._note_answered()
 
+    def require_room(self) -> None:
+        """Raise OverloadedError when a request that came now would find the queue full."""
+        if len(self._waiting) >= self._queue_limit and self._free_worker() is None:
+            raise OverloadedError(f"model {self._name!r}", self._queue_limit)
+
     def worker_ready(self, worker: Worker, ready: Ready) -> None:
         """Take note of a worker that takes requests from now on."""
         self.signature = ready.signature
@@ -143,8 +148,7 @@ class ReplicaSet:
     def _enqueue(self, request: Request) -> None:
         if self._have_all_failed():
             raise ModelNotRunningError(self._name, self._why_not_running())
-        if len(self._waiting) >= self._queue_limit:
-            raise OverloadedError(f"model {self._name!r}", self._queue_limit)
+        self.require_room()
         self._waiting[request] = None
 
     def _expire(self, request: Request) -> None:

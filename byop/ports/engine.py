@@ -53,7 +53,8 @@ class Prediction:
 class Engine(Protocol):
     """Starts, watches and calls replicas.
 
-    ``predict`` and ``close`` run on the engine's event loop; the rest is safe from any thread.
+    ``require_room``, ``predict`` and ``close`` run on the engine's event loop; the rest is safe
+    from any thread.
     """
 
     def start(self, launch: DeploymentLaunch) -> None:
@@ -89,6 +90,9 @@ class Engine(Protocol):
             ModelLoadFailedError: With the worker's reason.
             ServerStoppingError: The engine was closed before the model was loaded.
         """
+
+    def require_room(self, deployment_id: DeploymentId, model_version_id: ModelVersionId) -> None:
+        """Raise OverloadedError when ``predict`` would now: asked before a large body is read."""
 
     async def predict(
         self,

@@ -1,14 +1,20 @@
 """Request bodies: read whole under a limit, replayed, and the client's going away."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.types import Message, Receive
 
 from byop.errors import InvalidPayloadError, TooLargeError
 
+BUFFERED_BYTES = 64 * 1024
+"""What a connection holds of a body before anybody has asked for it."""
 _GRACE_S = 0.02
 """A request that is answered sooner never pays for the watch."""
+
+
+def _admit_all(_size_bytes: int) -> None:
+    """Take whatever the limit of one body allows."""
 
 
 class ClientGoneError(Exception):
@@ -29,15 +35,27 @@ def require_plain(headers: Mapping[bytes, bytes]) -> None:
         )
 
 
-async def read_body(receive: Receive, declared: bytes | None, *, limit_bytes: int) -> bytes:
+async def read_body(
+    receive: Receive,
+    declared: bytes | None,
+    *,
+    limit_bytes: int,
+    admit: Callable[[int], None] = _admit_all,
+) -> bytes:
     """Return the whole body. ``declared`` is the Content-Length header.
+
+    ``admit`` is asked before more than a connection's buffer is read, with the declared size or
+    with that of each piece of a body that declares none; what it raises ends the reading.
 
     Raises:
         TooLargeError: More was declared, or came, than the limit; no more than it was kept.
         ClientGoneError: The client left before the end.
     """
-    if declared is not None and _length(declared) > limit_bytes:
+    length = None if declared is None else _length(declared)
+    if length is not None and length > limit_bytes:
         raise TooLargeError("request body", limit_bytes)
+    if length is not None and length > BUFFERED_BYTES:
+        admit(length)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         return _within(message.get("body", b""), limit_bytes)
@@ -50,6 +68,8 @@ async def read_body(receive: Receive, declared: bytes | None, *, limit_bytes: in
         size += len(chunk)
         if size > limit_bytes:
             raise TooLargeError("request body", limit_bytes)
+        if length is None:
+            admit(len(chunk))
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)

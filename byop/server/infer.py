@@ -99,14 +99,20 @@ class InferenceEndpoint:
         given = format_of_body(headers.get(b"content-type"))
         wanted = format_of_answer(headers.get(b"accept"), given)
         limit = self._max_request_bytes
-        body = await read_body(request.receive, headers.get(b"content-length"), limit_bytes=limit)
-        started = time.perf_counter_ns()
-        inputs = await _off_loop(
-            len(body), decode_table, given, body, route.inputs, max_bytes=limit
-        )
-        parse_ns = time.perf_counter_ns() - started
-        record = await self._while_connected(request.receive, route, inputs, parse_ns)
-        encoded = await _off_loop(len(body), encode_table, wanted, [record], selection)
+        with self._inference.admit(route) as admission:
+            body = await read_body(
+                request.receive,
+                headers.get(b"content-length"),
+                limit_bytes=limit,
+                admit=admission.take,
+            )
+            started = time.perf_counter_ns()
+            inputs = await _off_loop(
+                len(body), decode_table, given, body, route.inputs, max_bytes=limit
+            )
+            parse_ns = time.perf_counter_ns() - started
+            record = await self._while_connected(request.receive, route, inputs, parse_ns)
+            encoded = await _off_loop(len(body), encode_table, wanted, [record], selection)
         return Answer(200, encoded, wanted.value)
 
     async def _route(self, request: _Request) -> InferenceRoute:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pyarrow as pa
 
@@ -12,6 +13,7 @@ from byop.errors import NotFoundError
 from byop.ports.clock import Clock
 from byop.ports.engine import Engine
 from byop.ports.inference_log import InferenceLog
+from byop.services.admission import Admission, RequestMemory
 from byop.services.routes import InferenceRoute, RouteTable
 from byop.steps.walk import walk_steps
 
@@ -56,6 +58,7 @@ class InferenceService:
         log: InferenceLog,
         clock: Clock,
         deadline_s: float,
+        max_pending_bytes: int,
     ) -> None:
         self._routes = routes
         self._memberships = memberships
@@ -63,6 +66,7 @@ class InferenceService:
         self._log = log
         self._clock = clock
         self._deadline_s = deadline_s
+        self._memory = RequestMemory(max_pending_bytes)
 
     def knows(self, principal: Principal, address: str) -> bool:
         """Return whether ``route`` answers from memory; else it asks the database and blocks."""
@@ -85,6 +89,12 @@ class InferenceService:
         ):
             raise NotFoundError("deployed pipeline", f"{address}/{pipeline}")
         return route
+
+    def admit(self, route: InferenceRoute) -> Admission:
+        """Return what a large body must be taken into, before it is read."""
+        first = route.steps[0].model_version_id
+        require_room = partial(self._engine.require_room, route.deployment_id, first)
+        return Admission(self._memory, require_room)
 
     async def infer(
         self, route: InferenceRoute, inputs: pa.RecordBatch, *, parse_ns: int

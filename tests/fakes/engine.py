@@ -95,6 +95,9 @@ class FakeEngine:
             raise ModelLoadFailedError(launch.name, "there is no such function")
         return self._signature(launch)
 
+    def require_room(self, deployment_id: DeploymentId, model_version_id: ModelVersionId) -> None:
+        """Do nothing: a plain function has no queue."""
+
     async def predict(
         self,
         deployment_id: DeploymentId,

@@ -195,6 +195,7 @@ def world(tmp_path: Path) -> Iterator[World]:
             log=log,
             clock=clock,
             deadline_s=5,
+            max_pending_bytes=2**20,
         ),
         inference_logs=InferenceLogService(metadata=metadata, log=log),
         conversions=conversions,
