@@ -3,6 +3,7 @@
 The only place where the server reads its environment.
 """
 
+import ctypes
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -26,6 +27,10 @@ _INSTALLER_VARIABLES = frozenset(
 )
 
 
+_SECRETS = ("database_url", "secret_key", "secret_key_previous", "admin_password")
+"""Settings that may come from a file: ``BYOP_SECRET_KEY_FILE`` names the one with the key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What an operator can set. A field ``f`` is the variable ``BYOP_F``; durations are seconds.
@@ -39,6 +44,7 @@ class Settings:
         database_url: SQLAlchemy URL of the metadata; empty means SQLite below ``home``.
         secret_key: 32 bytes in base64 that encrypt stored secrets; empty means a 0600 file
             below ``home``, made at first start.
+        secret_key_previous: The key before that one: opens what it sealed, seals nothing.
         admin_email: The first user, made at first start.
         admin_password: Its password; empty means a random one in ``initial-credentials.json``.
         token_lifetime_s: Life of an access token.
@@ -68,6 +74,7 @@ class Settings:
     instance_name: str = "byop"
     database_url: str = ""
     secret_key: str = ""
+    secret_key_previous: str = ""
     admin_email: str = "admin@byop.local"
     admin_password: str = ""
     token_lifetime_s: int = 3600
@@ -97,9 +104,8 @@ class Settings:
 
     @override
     def __repr__(self) -> str:
-        hidden = {"secret_key", "admin_password", "database_url"}
         shown = ", ".join(
-            f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in hidden
+            f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in _SECRETS
         )
         return f"Settings({shown})"
 
@@ -110,7 +116,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises:
         SettingsInvalidError: A value cannot be read, or a BYOP_ variable is unknown.
     """
-    given = dict(os.environ if environ is None else environ)
+    given = _with_files(dict(os.environ if environ is None else environ))
     values: dict[str, object] = {}
     known = {f"BYOP_{field.name.upper()}": field.name for field in fields(Settings)}
     for variable, text in given.items():
@@ -136,6 +142,47 @@ def installer_environment(environ: Mapping[str, str] | None = None) -> dict[str,
         for name, value in given.items()
         if name in _INSTALLER_VARIABLES or name.startswith(("UV_", "PIP_"))
     }
+
+
+def erase_secrets_from_environment() -> None:
+    """Forget the secrets that this process was started with, once they are read.
+
+    They are overwritten where ``/proc/<pid>/environ`` and ``ps e`` find them, and inherited by no
+    process from here on.
+    """
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_void_p
+    for name in _SECRETS:
+        variable = f"BYOP_{name.upper()}"
+        text = os.environ.get(variable)
+        address = getenv(variable.encode())
+        if text and address:
+            ctypes.memset(address, ord("*"), len(os.fsencode(text)))
+        os.environ.pop(variable, None)
+
+
+def _with_files(given: dict[str, str]) -> dict[str, str]:
+    """Return ``given`` with the text of each secret's file in place of the file's name."""
+    for name in _SECRETS:
+        variable = f"BYOP_{name.upper()}"
+        path = given.pop(f"{variable}_FILE", None)
+        if path is None:
+            continue
+        if variable in given:
+            raise SettingsInvalidError(f"{variable}_FILE", f"is set beside {variable}: keep one")
+        given[variable] = _read_secret_file(f"{variable}_FILE", path)
+    return given
+
+
+def _read_secret_file(variable: str, path: str) -> str:
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no text"
+        raise SettingsInvalidError(variable, f"{path!r} cannot be read: {why}") from None
+    if not text.strip():
+        raise SettingsInvalidError(variable, f"{path!r} is empty")
+    return text.strip("\r\n")
 
 
 def _read_path(_variable: str, text: str) -> Path:
