@@ -2,7 +2,9 @@
 
 import os
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from byop.engine.masking import Masker
@@ -12,6 +14,9 @@ FILE_BYTES = 10 * 1024**2
 """A log file that grows over this is kept once as ``.1`` and begun anew."""
 _CHUNK_BYTES = 64 * 1024
 _LINE_CHARS = 16 * 1024
+BURST_BYTES = 8 * 1024**2
+_BYTES_PER_S = 1024**2
+"""What is kept of a worker that prints without end. Masking all of it would keep a core busy."""
 
 
 class LogRing:
@@ -55,14 +60,49 @@ class LogFile:
             return
 
 
-class LogDrain:
-    """Reads one worker's output until its end, never letting the worker wait."""
+class _Allowance:
+    """How many bytes may be kept now: a burst, refilled as time goes by."""
 
-    def __init__(self, descriptor: int, *, masker: Masker, ring: LogRing, file: LogFile) -> None:
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        self._clock_s = clock_s
+        self._left = float(BURST_BYTES)
+        self._at_s = clock_s()
+        self._is_spent = False
+
+    def take(self, size_bytes: int) -> bool:
+        """Return whether these bytes may be kept. Once spent, it is for about a second."""
+        now_s = self._clock_s()
+        self._left = min(BURST_BYTES, self._left + (now_s - self._at_s) * _BYTES_PER_S)
+        self._at_s = now_s
+        if self._left < (_BYTES_PER_S if self._is_spent else size_bytes):
+            self._is_spent = True
+            return False
+        self._is_spent = False
+        self._left -= size_bytes
+        return True
+
+
+class LogDrain:
+    """Reads one worker's output until its end, never letting the worker wait.
+
+    Of a flood whole lines are dropped, and a line says how many bytes they were.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        *,
+        masker: Masker,
+        ring: LogRing,
+        file: LogFile,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._descriptor = descriptor
         self._masker = masker
         self._ring = ring
         self._file = file
+        self._allowance = _Allowance(clock_s)
+        self._dropped_bytes = 0
         self._thread = threading.Thread(target=self._run, name="worker-log", daemon=True)
 
     def start(self) -> None:
@@ -76,20 +116,40 @@ class LogDrain:
     def _run(self) -> None:
         rest = ""
         while chunk := self._read():
-            *lines, rest = (rest + chunk).split("\n")
+            if not self._allowance.take(len(chunk)):
+                self._dropped_bytes += len(chunk) + len(rest.encode("utf-8", "replace"))
+                rest = ""
+                continue
+            text = chunk.decode("utf-8", "replace")
+            if self._dropped_bytes:
+                text = self._without_half_a_line(text)
+            *lines, rest = (rest + text).split("\n")
             if len(rest) > _LINE_CHARS + self._masker.longest:
                 head, rest = self._cut(rest)
                 lines.append(head)
             self._keep(lines)
-        if rest:
-            self._keep([rest])
+        self._keep([rest] if rest else [])
+        self._tell_dropped()
         os.close(self._descriptor)
 
-    def _read(self) -> str:
+    def _read(self) -> bytes:
         try:
-            return os.read(self._descriptor, _CHUNK_BYTES).decode("utf-8", "replace")
+            return os.read(self._descriptor, _CHUNK_BYTES)
         except OSError:
-            return ""
+            return b""
+
+    def _without_half_a_line(self, text: str) -> str:
+        """Return what follows the end of a line that was dropped in part, with any value in it."""
+        half, end, whole = text.partition("\n")
+        self._dropped_bytes += len(half.encode("utf-8", "replace"))
+        if end:
+            self._tell_dropped()
+        return whole
+
+    def _tell_dropped(self) -> None:
+        if self._dropped_bytes:
+            self._keep([f"[byop: {self._dropped_bytes} bytes of output were dropped: too fast]"])
+            self._dropped_bytes = 0
 
     def _cut(self, line: str) -> tuple[str, str]:
         """Split an endless line so that no value is cut in two: its end stays for the next."""

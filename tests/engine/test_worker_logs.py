@@ -1,10 +1,17 @@
 import os
+import re
 import stat
 import threading
 from pathlib import Path
 
 from byop.engine.masking import Masker
-from byop.engine.worker_logs import RING_LINES, LogDrain, LogFile, LogRing
+from byop.engine.worker_logs import (
+    BURST_BYTES,
+    RING_LINES,
+    LogDrain,
+    LogFile,
+    LogRing,
+)
 
 PATIENCE_S = 30.0
 
@@ -73,6 +80,35 @@ def test_flood_is_bounded_and_never_blocks_the_writer(tmp_path: Path) -> None:
     kept = [p.stat().st_size for p in tmp_path.glob("model.log*")]
     assert len(kept) <= 2
     assert sum(kept) < 500_000
+
+
+def test_what_comes_too_fast_is_dropped_by_whole_lines_and_counted(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    now_s = [0.0]
+    drain = LogDrain(
+        reader,
+        masker=Masker({"K": "topsecret"}),
+        ring=LogRing(),
+        file=LogFile(tmp_path / "model.log"),
+        clock_s=lambda: now_s[0],
+    )
+    drain.start()
+    line = b"0123456789 topsecret\n"
+    written = 0
+    with os.fdopen(writer, "wb", buffering=0) as sink:
+        while written < 2 * BURST_BYTES:
+            written += sink.write(line * 1000)
+        now_s[0] = 3.0
+        for _ in range(2000):
+            written += sink.write(line)
+    drain.join(PATIENCE_S)
+    lines = "".join(p.read_text() for p in tmp_path.glob("model.log*")).splitlines()
+    notices = [text for text in lines if "dropped" in text]
+    assert {text for text in lines if "dropped" not in text} == {"0123456789 ***"}
+    assert notices
+    kept = (len(lines) - len(notices)) * len(line)
+    assert kept + sum(int(re.findall(r"\d+", text)[0]) for text in notices) <= written
+    assert kept < written / 1.5
 
 
 def test_bytes_that_are_no_text_are_replaced(tmp_path: Path) -> None:
