@@ -17,6 +17,7 @@ from byop.errors import SettingsInvalidError
 Installer = Literal["uv", "pip"]
 Durability = Literal["process", "power"]
 
+_MIB = 1024**2
 _GIB = 1024**3
 
 _INSTALLER_VARIABLES = frozenset(
@@ -59,7 +60,19 @@ class Settings:
         queue_limit: Requests that may wait for one model of one deployment.
         drain_s: How long a stop waits for running requests.
         max_upload_bytes: Largest model file.
+        max_archive_bytes: All files of a zip together, unpacked.
+        max_archive_entries: Files and folders in a zip.
+        max_archive_ratio: How many times its packed size a file of a zip, and all of it, may have.
+        max_archive_depth: Folders above a file in a zip, and the file itself.
+        max_archive_path_bytes: Longest path in a zip.
         max_request_bytes: Largest inference body.
+        max_json_bytes: Largest inference body in JSON, which takes ten times its size to read.
+        max_decoded_bytes: What an Arrow body may take in memory once it is decompressed.
+        max_columns: Columns of a table.
+        allowed_hosts: Names that the Host header may say, separated by spaces; ``*`` is any.
+            Empty means any, but this machine's own names when only this machine can connect.
+        header_timeout_s: Longest wait for the whole header block of a request.
+        body_idle_s: Longest wait for the next byte of a body.
         max_answer_bytes: Largest answer of a model, as Arrow data; at most 2 GiB.
         max_pending_bytes: Inference bodies that the server holds at once, waiting or running.
         log_durability: ``process`` keeps acknowledged rows when the process dies, ``power`` also
@@ -89,7 +102,18 @@ class Settings:
     queue_limit: int = 128
     drain_s: float = 30.0
     max_upload_bytes: int = 10 * _GIB
+    max_archive_bytes: int = 40 * _GIB
+    max_archive_entries: int = 10_000
+    max_archive_ratio: int = 200
+    max_archive_depth: int = 20
+    max_archive_path_bytes: int = 240
     max_request_bytes: int = _GIB
+    max_json_bytes: int = 64 * _MIB
+    max_decoded_bytes: int = _GIB
+    max_columns: int = 10_000
+    allowed_hosts: str = ""
+    header_timeout_s: float = 20.0
+    body_idle_s: float = 60.0
     max_answer_bytes: int = _GIB
     max_pending_bytes: int = 2 * _GIB
     log_durability: Durability = "process"
@@ -231,7 +255,17 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     "queue_limit": _read_int,
     "drain_s": _read_seconds,
     "max_upload_bytes": _read_int,
+    "max_archive_bytes": _read_int,
+    "max_archive_entries": _read_int,
+    "max_archive_ratio": _read_int,
+    "max_archive_depth": _read_int,
+    "max_archive_path_bytes": _read_int,
     "max_request_bytes": _read_int,
+    "max_json_bytes": _read_int,
+    "max_decoded_bytes": _read_int,
+    "max_columns": _read_int,
+    "header_timeout_s": _read_seconds,
+    "body_idle_s": _read_seconds,
     "max_answer_bytes": _read_int,
     "max_pending_bytes": _read_int,
     "log_durability": _one_of("process", "power"),

@@ -1,28 +1,27 @@
 """Zips: packing a project so that the same files give the same bytes, and unpacking safely."""
 
 import hashlib
-import os
 import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from byop.bundle.archive_limits import DEFAULT_LIMITS, ArchiveLimits
+from byop.bundle.archive_reader import Archive, ArchiveEntry, open_archive
 from byop.bundle.project_files import collect_files
+from byop.bundle.sealed_folders import flush, remove_folder, seal_folder
 from byop.bundle.secret_detection import looks_secret
-from byop.errors import InvalidArchiveError, InvalidBundleError, SecretInBundleError
+from byop.errors import InvalidBundleError, SecretInBundleError
+
+UNFINISHED = ".unpacking-"
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _PLAIN_FILE = (stat.S_IFREG | 0o644) << 16
 _UNIX = 3
-_ENCRYPTED_BIT = 0x1
-_NAME_LIMIT = 255
 _CHUNK_BYTES = 1 << 20
-_JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +32,6 @@ class PackedBundle:
     sha: str
     size_bytes: int
     files: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveEntry:
-    """A file in a zip. ``path`` is safe and relative, a single top folder taken off."""
-
-    path: PurePosixPath
-    info: zipfile.ZipInfo
-
-    @property
-    def is_executable(self) -> bool:
-        """Whether its owner could execute it."""
-        return bool((self.info.external_attr >> 16) & stat.S_IXUSR)
 
 
 def pack(folder: Path, target: Path, *, allow_secrets: bool = False) -> PackedBundle:
@@ -81,66 +67,27 @@ def pack(folder: Path, target: Path, *, allow_secrets: bool = False) -> PackedBu
     return PackedBundle(target, sha, size_bytes, tuple(map(str, files)))
 
 
-def unpack(zip_path: Path, target: Path) -> None:
-    """Unpack the zip into the folder ``target``, which is absent or empty before.
+def unpack(zip_path: Path, target: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
+    """Unpack the zip into the folder ``target``, which is absent or empty before, and seal it.
 
-    A single top folder is taken off. ``target`` appears when it is complete: a crash or a bad zip
-    leaves nothing behind under its name.
+    A single top folder is taken off. ``target`` appears when it is complete and on the disk: a
+    crash or a bad zip leaves nothing under its name. What a crash leaves beside it is named
+    ``UNFINISHED + target.name + ...``.
 
     Raises:
         InvalidArchiveError: It is no zip, is damaged, or has an entry that must not be unpacked.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    partial = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{target.name}.", dir=target.parent))
     try:
-        with open_archive(zip_path) as archive:
-            for entry in read_entries(archive):
+        with open_archive(zip_path, limits) as archive:
+            for entry in archive.entries:
                 _extract(archive, entry, partial)
-        partial.chmod(0o755)
+        seal_folder(partial)
         partial.replace(target)
+        flush(target.parent)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def open_archive(zip_path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open the zip; reading it raises InvalidArchiveError where it is damaged.
-
-    Raises:
-        InvalidArchiveError: It is no zip.
-    """
-    try:
-        with zipfile.ZipFile(zip_path) as archive:
-            yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
-        reason = f"It is damaged: {error}." if zipfile.is_zipfile(zip_path) else None
-        raise InvalidArchiveError(reason) from error
-    except NotImplementedError as error:
-        raise InvalidArchiveError(f"It cannot be read: {error}.") from error
-
-
-def read_entries(archive: zipfile.ZipFile) -> Sequence[ArchiveEntry]:
-    """Return the files of the zip, sorted by path, without what macOS and Windows add.
-
-    Raises:
-        InvalidArchiveError: An entry would leave the target (absolute, a drive letter, ``..``),
-            is a link or a device, is encrypted, is there twice, or is a file and a folder.
-    """
-    entries: dict[PurePosixPath, zipfile.ZipInfo] = {}
-    for info in archive.infolist():
-        path = _safe_path(info)
-        is_folder = info.filename.endswith(("/", "\\"))
-        if is_folder or any(part in _JUNK for part in path.parts):
-            continue
-        if path in entries:
-            raise _unsafe(info, "is in it twice")
-        entries[path] = info
-    _require_no_file_as_folder(entries)
-    depth = _top_folder_depth(entries)
-    return [
-        ArchiveEntry(PurePosixPath(*path.parts[depth:]), info)
-        for path, info in sorted(entries.items(), key=lambda item: str(item[0]))
-    ]
+        remove_folder(partial)
 
 
 def _write(files: Mapping[PurePosixPath, Path], target: Path) -> None:
@@ -155,43 +102,11 @@ def _write(files: Mapping[PurePosixPath, Path], target: Path) -> None:
                 shutil.copyfileobj(source, destination, _CHUNK_BYTES)
 
 
-def _safe_path(info: zipfile.ZipInfo) -> PurePosixPath:
-    path = PurePosixPath(info.filename.replace("\\", "/"))
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if not info.filename:
-        raise _unsafe(info, "has no name")
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _unsafe(info, "is a link or a device")
-    if info.flag_bits & _ENCRYPTED_BIT:
-        raise _unsafe(info, "is encrypted")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise _unsafe(info, "is compressed by another method than deflate")
-    if path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts[:1]):
-        raise _unsafe(info, "would leave the target folder")
-    if any(len(os.fsencode(part)) > _NAME_LIMIT for part in path.parts):
-        raise _unsafe(info, f"has a name longer than {_NAME_LIMIT} bytes")
-    return path
-
-
-def _require_no_file_as_folder(entries: Mapping[PurePosixPath, zipfile.ZipInfo]) -> None:
-    for path, info in entries.items():
-        if any(parent in entries for parent in path.parents):
-            raise _unsafe(info, "lies in a folder that is also a file")
-
-
-def _top_folder_depth(entries: Mapping[PurePosixPath, zipfile.ZipInfo]) -> int:
-    """Return 1 when every file lies below one same top folder, else 0."""
-    tops = {path.parts[0] for path in entries}
-    return 1 if len(tops) == 1 and all(len(path.parts) > 1 for path in entries) else 0
-
-
-def _extract(archive: zipfile.ZipFile, entry: ArchiveEntry, folder: Path) -> None:
+def _extract(archive: Archive, entry: ArchiveEntry, folder: Path) -> None:
     path = folder / entry.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(entry.info) as source, path.open("xb") as destination:
-        shutil.copyfileobj(source, destination, _CHUNK_BYTES)
-    path.chmod(0o755 if entry.is_executable else 0o644)
-
-
-def _unsafe(info: zipfile.ZipInfo, why: str) -> InvalidArchiveError:
-    return InvalidArchiveError(f"Entry {info.filename[:120]!r} {why}.")
+    with path.open("xb") as destination:
+        for chunk in archive.chunks(entry):
+            destination.write(chunk)
+    if entry.is_executable:
+        path.chmod(0o700)

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from byop.bundle.archive import open_archive, read_entries
+from byop.bundle.archive_limits import DEFAULT_LIMITS, ArchiveLimits
+from byop.bundle.archive_reader import open_archive
 from byop.bundle.class_rules import BUILDER_CLASSES, INFERENCE_CLASSES, check_classes
 from byop.bundle.loading import OPENAI_HANDLERS
 from byop.bundle.manifest import MANIFEST_NAME, ModelManifest, read_manifest
@@ -44,7 +45,9 @@ class ProjectSource:
     read: Callable[[PurePosixPath], bytes | None]
 
 
-def validate_archive(zip_path: Path, framework: Framework) -> BundleReport:
+def validate_archive(
+    zip_path: Path, framework: Framework, limits: ArchiveLimits = DEFAULT_LIMITS
+) -> BundleReport:
     """Check an uploaded file. A single ``.py`` is fine for a python step; ONNX is not looked at.
 
     Raises:
@@ -58,7 +61,7 @@ def validate_archive(zip_path: Path, framework: Framework) -> BundleReport:
         _require_readable(name, zip_path.stat().st_size)
         content = {name: zip_path.read_bytes()}
         return validate_source(ProjectSource((name,), content.get), framework)
-    with open_project(zip_path) as source:
+    with open_project(zip_path, limits) as source:
         return validate_source(source, framework)
 
 
@@ -75,23 +78,23 @@ def validate_folder(folder: Path, framework: Framework | None = None) -> BundleR
 
 
 @contextmanager
-def open_project(zip_path: Path) -> Iterator[ProjectSource]:
+def open_project(zip_path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> Iterator[ProjectSource]:
     """Open a zip for reading its project.
 
     Raises:
         InvalidArchiveError: As ``validate_archive``.
     """
-    with open_archive(zip_path) as archive:
-        infos = {entry.path: entry.info for entry in read_entries(archive)}
+    with open_archive(zip_path, limits) as archive:
+        entries = {entry.path: entry for entry in archive.entries}
 
         def read(name: PurePosixPath) -> bytes | None:
-            info = infos.get(name)
-            if info is None:
+            entry = entries.get(name)
+            if entry is None:
                 return None
-            _require_readable(name, info.file_size)
-            return archive.read(info)
+            _require_readable(name, entry.size_bytes)
+            return archive.read(entry)
 
-        yield ProjectSource(tuple(infos), read)
+        yield ProjectSource(tuple(entries), read)
 
 
 def folder_source(folder: Path) -> ProjectSource:

@@ -1,15 +1,24 @@
+import io
 import os
+import shutil
 import stat
+import subprocess
+import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
+from hypothesis import given, settings
+from typing_extensions import Buffer, override
 
-from byop.bundle.archive import open_archive, pack, read_entries, unpack
+from byop.bundle.archive import pack, unpack
+from byop.bundle.archive_limits import ArchiveLimits
+from byop.bundle.archive_reader import check_archive, open_archive
 from byop.errors import InvalidArchiveError, InvalidBundleError, SecretInBundleError
 from tests.bundle.sources import FILES, write_folder, write_zip
+from tests.fakes.hostile_zips import HOSTILE, Entry, HostileZip, build_zip, zips
 
+ZIP = shutil.which("zip") or ""
 NOT_A_ZIP = "Bad request: Not a valid ZIP file."
 
 
@@ -119,8 +128,8 @@ def test_executable_stays_executable(tmp_path: Path) -> None:
             info.external_attr = (stat.S_IFREG | mode) << 16
             archive.writestr(info, "")
     unpack(tmp_path / "a.zip", tmp_path / "out")
-    assert stat.S_IMODE((tmp_path / "out" / "tool").stat().st_mode) == 0o755
-    assert stat.S_IMODE((tmp_path / "out" / "data").stat().st_mode) == 0o644
+    assert stat.S_IMODE((tmp_path / "out" / "tool").stat().st_mode) == 0o555
+    assert stat.S_IMODE((tmp_path / "out" / "data").stat().st_mode) == 0o444
 
 
 def test_unpacking_into_an_empty_folder_is_fine(tmp_path: Path) -> None:
@@ -129,74 +138,117 @@ def test_unpacking_into_an_empty_folder_is_fine(tmp_path: Path) -> None:
     assert sorted(files_below(tmp_path / "out")) == sorted(FILES)
 
 
-def entry(name: str, *, mode: int = 0, content: str = "x") -> Callable[[zipfile.ZipFile], None]:
-    def add(archive: zipfile.ZipFile) -> None:
-        info = zipfile.ZipInfo("placeholder")
-        info.filename = name
-        info.external_attr = mode << 16
-        archive.writestr(info, content)
-
-    return add
+def test_unpacked_folder_is_read_only(tmp_path: Path) -> None:
+    unpack(write_zip(tmp_path / "a.zip", {"a.py": "", "deep/b.py": ""}), tmp_path / "out")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("out/**/*")}
+    assert modes == {"a.py": 0o444, "deep": 0o555, "b.py": 0o444}
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o555
 
 
-def twice(archive: zipfile.ZipFile) -> None:
-    entry("a.py")(archive)
-    with pytest.warns(UserWarning, match="Duplicate name"):
-        entry("a.py")(archive)
-
-
-def under_a_file(archive: zipfile.ZipFile) -> None:
-    entry("a")(archive)
-    entry("a/b.py")(archive)
-
-
-def by_bzip2(archive: zipfile.ZipFile) -> None:
-    archive.writestr("a.py", "x", compress_type=zipfile.ZIP_BZIP2)
-
-
-UNSAFE = {
-    "parent": (entry("../outside.txt"), "would leave the target folder"),
-    "parent within": (entry("a/../../outside.txt"), "would leave the target folder"),
-    "parent that stays inside": (entry("a/../b.txt"), "would leave the target folder"),
-    "absolute": (entry("/tmp/outside.txt"), "would leave the target folder"),  # noqa: S108
-    "two slashes": (entry("//host/share.txt"), "would leave the target folder"),
-    "drive letter": (entry("C:/outside.txt"), "would leave the target folder"),
-    "drive letter, Windows slashes": (entry("C:\\outside.txt"), "would leave the target folder"),
-    "parent, Windows slashes": (entry("..\\outside.txt"), "would leave the target folder"),
-    "folder outside": (entry("../outside/", content=""), "would leave the target folder"),
-    "link": (entry("a.py", mode=stat.S_IFLNK | 0o777, content="/etc/passwd"), "is a link"),
-    "device": (entry("a.py", mode=stat.S_IFCHR | 0o666), "is a link or a device"),
-    "pipe": (entry("a.py", mode=stat.S_IFIFO | 0o666), "is a link or a device"),
-    "twice": (twice, "is in it twice"),
-    "under a file": (under_a_file, "lies in a folder that is also a file"),
-    "long name": (entry("a" * 256), "has a name longer than 255 bytes"),
-    "no name": (entry(""), "has no name"),
-    "other compression": (by_bzip2, "another method than deflate"),
-}
-
-
-@pytest.mark.parametrize(("fill", "why"), UNSAFE.values(), ids=UNSAFE.keys())
-def test_unsafe_zip_is_refused_and_leaves_nothing(
-    tmp_path: Path, fill: Callable[[zipfile.ZipFile], None], why: str
-) -> None:
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        entry("fine.py")(archive)
-        fill(archive)
-    with pytest.raises(InvalidArchiveError, match=why) as raised:
-        unpack(tmp_path / "a.zip", inside / "out")
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda one: f"{one.number} {one.fact}")
+def test_hostile_zip_is_refused_and_leaves_nothing(tmp_path: Path, hostile: HostileZip) -> None:
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(hostile.build())
+    with pytest.raises(InvalidArchiveError, match=hostile.why) as raised:
+        check_archive(archive, needs_python=True)
     assert raised.value.message.startswith(NOT_A_ZIP)
-    assert list(inside.iterdir()) == []
-    assert [path.name for path in tmp_path.iterdir() if path.name not in ("inside", "a.zip")] == []
+    if hostile.fact != "no Python":
+        with pytest.raises(InvalidArchiveError):
+            unpack(archive, tmp_path / "inside" / "out")
+        assert list((tmp_path / "inside").iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} <= {"inside", "a.zip"}
 
 
-def test_encrypted_entry_is_refused(tmp_path: Path) -> None:
-    content = bytearray(write_zip(tmp_path / "a.zip", {"a.py": "x"}).read_bytes())
-    content[content.index(b"PK\x01\x02") + 8] |= 1
-    (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(InvalidArchiveError, match="is encrypted"):
-        unpack(tmp_path / "a.zip", tmp_path / "out")
+@given(content=zips())
+@settings(max_examples=300, deadline=None)
+def test_any_zip_is_refused_or_unpacked_as_zipfile_reads_it(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        archive, out = Path(scratch, "a.zip"), Path(scratch, "in", "out")
+        archive.write_bytes(content)
+        try:
+            unpack(archive, out)
+        except InvalidArchiveError:
+            assert not out.exists()
+        else:
+            assert set(files_below(out).values()) <= read_by_zipfile(content)
+        assert {path.name for path in Path(scratch).iterdir()} == {"a.zip", "in"}
+        assert [path.name for path in Path(scratch, "in").iterdir()] in ([], ["out"])
+
+
+def read_by_zipfile(content: bytes) -> set[bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {archive.read(info) for info in archive.infolist()}
+
+
+class OnlyForward(io.RawIOBase):
+    """A pipe, as far as a zip program can tell."""
+
+    def __init__(self, sink: io.BytesIO) -> None:
+        self._sink = sink
+
+    @override
+    def writable(self) -> bool:
+        return True
+
+    @override
+    def write(self, data: Buffer, /) -> int:
+        return self._sink.write(data)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+@pytest.mark.parametrize("force_zip64", [False, True])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_honest_zip_of_any_layout_is_unpacked(
+    tmp_path: Path, compression: int, force_zip64: bool, streamed: bool
+) -> None:
+    sink = io.BytesIO()
+    target = OnlyForward(sink) if streamed else sink
+    with zipfile.ZipFile(target, "w", compression) as archive:
+        archive.comment = b"made by hand"
+        for name in ("a.py", "deep/b.bin"):
+            with archive.open(name, "w", force_zip64=force_zip64) as file:
+                file.write(name.encode() * 99)
+    (tmp_path / "a.zip").write_bytes(sink.getvalue())
+    unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert files_below(tmp_path / "out") == {"a.py": b"a.py" * 99, "deep/b.bin": b"deep/b.bin" * 99}
+
+
+@pytest.mark.skipif(not ZIP, reason="the program zip is not here")
+@pytest.mark.parametrize("arguments", [["-r", "x.zip", "."], ["-r", "-fd", "x.zip", "."]])
+def test_zip_of_the_program_zip_is_unpacked(tmp_path: Path, arguments: list[str]) -> None:
+    folder = write_folder(tmp_path / "project", FILES | {"deep/na\u00efve.bin": b"x" * 9999})
+    subprocess.run([ZIP, "-q", *arguments], cwd=folder, check=True)
+    unpack(folder / "x.zip", tmp_path / "out")
+    (folder / "x.zip").unlink()
+    assert files_below(tmp_path / "out") == files_below(folder)
+
+
+def test_name_in_utf8_without_the_flag_is_read_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(build_zip([Entry("ä.txt".encode(), flags=0)]))
+    unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert list(files_below(tmp_path / "out")) == ["ä.txt"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        (ArchiveLimits(total_bytes=9), "more than 9 bytes"),
+        (ArchiveLimits(entries=1), "more than 1 entries"),
+        (ArchiveLimits(depth=1), "deeper than 1"),
+        (ArchiveLimits(path_bytes=3), "longer than 3 bytes"),
+    ],
+)
+def test_limits_are_those_that_were_given(tmp_path: Path, limits: ArchiveLimits, why: str) -> None:
+    archive = write_zip(tmp_path / "a.zip", {"a.py": "12345", "d/b.py": "12345"})
+    unpack(archive, tmp_path / "fine", ArchiveLimits(10, 2, 200, 2, 6))
+    with pytest.raises(InvalidArchiveError, match=why):
+        unpack(archive, tmp_path / "out", limits)
+
+
+def test_many_small_files_of_a_high_ratio_are_refused(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", {f"{n}.bin": bytes(1 << 20) for n in range(2)})
+    with pytest.raises(InvalidArchiveError, match="It unpacks to more than 200 times its size"):
+        unpack(archive, tmp_path / "out")
 
 
 def test_damaged_zip_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
@@ -220,5 +272,5 @@ def test_file_that_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_entries_are_sorted_and_without_the_top_folder(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"top/b.py": "", "top/a.py": "", "top/z/": ""})
     with open_archive(path) as archive:
-        found = [each.path for each in read_entries(archive)]
+        found = [each.path for each in archive.entries]
     assert found == [PurePosixPath("a.py"), PurePosixPath("b.py")]

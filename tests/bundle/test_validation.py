@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -266,7 +267,7 @@ def test_broken_module_below_is_a_warning(tmp_path: Path, content: str) -> None:
 
 
 def test_source_over_the_limit_is_not_read(tmp_path: Path) -> None:
-    files = FILES | {"other.py": b"#" * (SOURCE_LIMIT_BYTES + 1)}
+    files = FILES | {"other.py": os.urandom(SOURCE_LIMIT_BYTES + 1)}
     with pytest.raises(InvalidBundleError, match=r"other\.py is larger than"):
         validate_archive(write_zip(tmp_path / "model.zip", files), Framework.CUSTOM)
 

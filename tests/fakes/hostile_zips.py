@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from hypothesis import strategies as st
 
@@ -198,7 +199,7 @@ HOSTILE: tuple[HostileZip, ...] = (
     _named("A9", "composed and decomposed", "differs from", "\u00e4.py", "a\u0308.py"),
     _named("A10", "file, then folder", "also a file", "a", "a/b.py"),
     _named("A10", "folder, then file", "also a file", "a/b.py", "a"),
-    _named("A10", "empty folder and file", "also a file", "a/", "a"),
+    _entry("A10", "empty folder and file", "also a file", Entry(b"a/", b""), Entry(b"a")),
     _named("A11", "newline", "a control character", "a\nb.py"),
     _named("A11", "NUL", "a control character", "a.py\0.txt"),
     _named("A11", "escape", "a control character", "\x1b[31ma.py"),
@@ -217,83 +218,98 @@ HOSTILE: tuple[HostileZip, ...] = (
         Entry(b"outer.zip", build_zip([Entry(b"b.py")])[:35]),
         Entry(b"b.py", at=1, shift=39),
     ),
-    _entry("A16", "size below", "", Entry(b"a.py", b"x" * 99, DEFLATED, size=5)),
-    _entry("A16", "size above", "", Entry(b"a.py", b"x" * 99, DEFLATED, size=500)),
-    _entry("A16", "stored size", "", Entry(b"a.py", b"x" * 99, size=98)),
+    _entry("A16", "size below", "It is damaged", Entry(b"a.py", b"x" * 99, DEFLATED, size=5)),
+    _entry("A16", "size above", "another size than", Entry(b"a.py", b"x" * 99, DEFLATED, size=500)),
+    _entry("A16", "stored size", "has two sizes", Entry(b"a.py", b"x" * 99, size=98)),
     _entry("A16", "other size in front", "in front of it", Entry(b"a.py", local_size=7)),
     _entry("A16", "other checksum in front", "in front of it", Entry(b"a.py", local_crc=7)),
     _entry("A16", "other name in front", "in front of it", Entry(b"a.py", local_name=b"b.py")),
     _entry("A16", "checksum", "It is damaged", Entry(b"a.py", crc=7)),
     _entry("A17", "no such field", "zip64", Entry(b"a.py", size=_ALL_ONES, local_size=1)),
-    _entry("A17", "field that says otherwise", "", Entry(b"a.py", local_extra=_ZIP64_EXTRA)),
+    _entry(
+        "A17",
+        "field that says otherwise",
+        "zip64 field that",
+        Entry(b"a.py", local_extra=_ZIP64_EXTRA),
+    ),
     _framed("A17", "count in the end record", "zip64", Frame(zip64_count=7)),
     _entry("A18", "encrypted", "is encrypted", Entry(b"a.py", flags=UTF8 | ENCRYPTED)),
     _entry("A18", "strong encryption", "is encrypted", Entry(b"a.py", flags=UTF8 | 0x41)),
     _entry("A19", "bzip2", "another method", Entry(b"a.py", method=BZIP2)),
     _entry("A19", "lzma", "another method", Entry(b"a.py", method=LZMA)),
     _entry("A19", "unknown method", "another method", Entry(b"a.py", method=99)),
-    _framed("A20", "appended", "", Frame(after=b"#!/bin/sh\nid\n")),
-    _framed("A20", "prepended", "", Frame(before=b"#!/bin/sh\nid\n")),
-    _framed("A20", "between", "", Frame(gap=b"#!/bin/sh\nid\n")),
-    _framed("A20", "two ends", "", Frame(comment=b"PK\5\6" + bytes(18))),
-    _framed("A20", "fewer entries told", "", Frame(count=0)),
-    _framed("A20", "more entries told", "", Frame(count=2)),
-    HostileZip("A20", "truncated", "", lambda: build_zip([FINE])[:-5]),
-    HostileZip("A20", "no directory", "", lambda: build_zip([FINE])[:40]),
+    _framed("A20", "appended", "other data after its end", Frame(after=b"#!/bin/sh\nid\n")),
+    _framed("A20", "prepended", "in front of its first", Frame(before=b"#!/bin/sh\nid\n")),
+    _framed("A20", "prepended, not counted", "cut off", Frame(before=b"#!/bin/sh", start=0)),
+    _framed("A20", "between", "followed by other data", Frame(gap=b"#!/bin/sh\nid\n")),
+    _framed("A20", "two ends", "cut off", Frame(comment=b"PK\5\6" + bytes(18))),
+    _framed("A20", "fewer entries told", "tells of 0", Frame(count=0)),
+    _framed("A20", "more entries told", "tells of 2", Frame(count=2)),
+    HostileZip("A20", "truncated", "Not a valid ZIP file", lambda: build_zip([FINE])[:-5]),
+    HostileZip("A20", "no directory", "Not a valid ZIP file", lambda: build_zip([FINE])[:40]),
     HostileZip("A21", "no entry", "no file", lambda: build_zip([])),
     HostileZip("A21", "only folders", "no file", lambda: build_zip([Entry(b"a/", b"")])),
     HostileZip("A21", "no Python", "no Python file", lambda: build_zip([Entry(b"a.txt")])),
 )
 
 
-_parts = st.sampled_from(
-    ["..", ".", "", "a", "A", "b.py", "requirements.txt", "C:", "\u00e4", "a\u0308", "\0", "\n"]
-) | st.text(max_size=8)
-_names = st.lists(_parts, min_size=1, max_size=25).flatmap(
+_T = TypeVar("_T")
+
+
+def _rarely(strategy: st.SearchStrategy[_T], usual: st.SearchStrategy[_T]) -> st.SearchStrategy[_T]:
+    """Return a strategy that draws from ``strategy`` once in ten times."""
+    return st.integers(0, 9).flatmap(lambda number: strategy if number == 9 else usual)
+
+
+_odd_parts = st.sampled_from(["..", ".", "", "C:", "\0", "\n"]) | st.text(max_size=8)
+_parts = st.sampled_from(["a", "A", "b.py", "requirements.txt", "\u00e4", "a\u0308"])
+_names = st.lists(_rarely(_odd_parts, _parts), min_size=1, max_size=22).flatmap(
     lambda parts: st.sampled_from(["/", "\\"]).map(lambda slash: slash.join(parts))
 )
-_lies = st.none() | st.sampled_from([0, 1, 99, 0xFFFF, 0x7FFFFFFF, _ALL_ONES])
-_extras = st.sampled_from([b"", _ZIP64_EXTRA, b"\1\0\xff\xff"]) | st.binary(max_size=12)
+_raw_names = _names.map(lambda name: name.encode("utf-8", "replace"))
+_lies = _rarely(st.sampled_from([0, 1, 99, 0xFFFF, 0x7FFFFFFF, _ALL_ONES]), st.none())
+_extras = _rarely(
+    st.sampled_from([_ZIP64_EXTRA, b"\1\0\xff\xff"]) | st.binary(max_size=12), st.just(b"")
+)
 
 
 def entries() -> st.SearchStrategy[Entry]:
-    """Return a strategy of entries, honest and other."""
+    """Return a strategy of entries, mostly honest."""
     return st.builds(
         Entry,
-        name=_names.map(lambda name: name.encode("utf-8", "replace")) | st.binary(max_size=12),
+        name=_rarely(st.binary(max_size=12), _raw_names),
         data=st.binary(max_size=60),
-        method=st.sampled_from([STORED, DEFLATED, BZIP2, 99]),
-        flags=st.sampled_from([0, UTF8, ENCRYPTED, DESCRIPTOR]) | st.integers(0, 0xFFFF),
-        mode=st.sampled_from([0, stat.S_IFREG | 0o644, _LINK]) | st.integers(0, 0xFFFF),
+        method=_rarely(st.sampled_from([BZIP2, 99]), st.sampled_from([STORED, DEFLATED])),
+        flags=_rarely(st.integers(0, 0xFFFF), st.sampled_from([0, UTF8])),
+        mode=_rarely(st.sampled_from([_LINK, 0o10644]), st.sampled_from([0, stat.S_IFREG | 0o755])),
         size=_lies,
         compressed=_lies,
         crc=_lies,
         local_size=_lies,
         extra=_extras,
         local_extra=_extras,
-        shift=st.sampled_from([0, 0, 0, 1, 40]),
+        shift=_rarely(st.sampled_from([1, 40]), st.just(0)),
     )
+
+
+_frames = st.builds(
+    Frame,
+    before=st.binary(max_size=8),
+    gap=st.binary(max_size=8),
+    after=st.binary(max_size=8),
+    comment=st.binary(max_size=30),
+    count=st.integers(0, 0xFFFF),
+    zip64_count=st.none() | st.integers(0, 9),
+)
 
 
 @st.composite
 def zips(draw: st.DrawFn) -> bytes:
-    """Return a strategy of zips: built of any entries, then cut, changed or left alone."""
-    frame = draw(
-        st.builds(
-            Frame,
-            before=st.binary(max_size=8),
-            gap=st.binary(max_size=8),
-            after=st.binary(max_size=8),
-            comment=st.binary(max_size=30),
-            count=_lies.map(lambda lie: lie if lie is None else lie & 0xFFFF),
-            zip64_count=st.none() | st.integers(0, 9),
-        )
-        | st.just(Frame())
-    )
+    """Return a strategy of zips: built of any entries, then mostly left as they are."""
+    frame = draw(_rarely(_frames, st.just(Frame())))
     content = bytearray(build_zip([FINE, *draw(st.lists(entries(), max_size=4))], frame))
-    for place, value in draw(
-        st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=4)
-    ):
-        content[place] = value
-    end = draw(st.just(len(content)) | st.integers(0, len(content)))
+    place = st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255))
+    for index, value in draw(_rarely(st.lists(place, max_size=4), st.just([]))):
+        content[index] = value
+    end = draw(_rarely(st.integers(0, len(content)), st.just(len(content))))
     return bytes(content[:end])
