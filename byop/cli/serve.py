@@ -43,42 +43,42 @@ def serve(
 
 
 def run_server(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM, then drain."""
+    """Serve until a signal, then drain."""
     import uvicorn  # noqa: PLC0415 - the other commands start without it
 
     from byop.bootstrap import build_app, build_gateway  # noqa: PLC0415 - as above
+    from byop.cli.draining_server import DrainingServer, stop_signals  # noqa: PLC0415 - as above
     from byop.server.event_log import configure_logging  # noqa: PLC0415 - as above
-
-    class AnnouncingServer(uvicorn.Server):
-        """Says where it listens once it does."""
-
-        @override
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            if self.started:
-                print(f"byop is ready at {address} (API documentation: {address}/v1/api/docs)")
-                sys.stdout.flush()
 
     # Models and the logs of workers may hold secrets, and a home may be open to others.
     os.umask(0o077)
+    for number in stop_signals():
+        signal.signal(number, _end)
     configure_logging(settings.log_level)
     listener = _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listener.getsockname()[1]}"
+    gateway = build_gateway(settings)
     config = uvicorn.Config(
-        build_app(build_gateway(settings)),
+        build_app(gateway),
         loop="uvloop",
         http="httptools",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.drain_s),
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
     _relieve_collector()
-    AnnouncingServer(config).run(sockets=[listener])
+    DrainingServer(
+        config,
+        drain_s=settings.drain_s,
+        on_started=lambda: _announce(address),
+        break_off=gateway.break_off,
+    ).run(sockets=[listener])
+
+
+def _announce(address: str) -> None:
+    print(f"byop is ready at {address} (API documentation: {address}/v1/api/docs)", flush=True)
 
 
 def _relieve_collector() -> None:
@@ -92,7 +92,7 @@ def _relieve_collector() -> None:
 
 
 def _end(_number: int, _frame: object) -> NoReturn:
-    """Exit with 0: uvicorn raises the signal that stopped it again, after it has drained."""
+    """Exit with 0: a signal before the server listens finds nothing to drain."""
     raise SystemExit(0)
 
 

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import requests
 
 from byop.client.pipeline import Pipeline
+from tests.acceptance.deploying import deploy, infer, infer_until_running
 from tests.acceptance.load import send_rows
-from tests.acceptance.projects import pack_project
 from tests.fakes.servers import RunningServer, kill_server, living, running_server, start_server
 
 pytestmark = pytest.mark.registry
@@ -24,8 +23,6 @@ pytestmark = pytest.mark.registry
 ROWS = 10_000
 KILLED_AFTER = 2_500
 CONNECTIONS = 32
-NUMBERS = pa.schema([pa.field("number", pa.int64())])
-DOUBLED = pa.schema([pa.field("doubled", pa.int64()), pa.field("pid", pa.int64())])
 
 _DOUBLE = """
     numbers = input_data["number"]
@@ -39,29 +36,6 @@ _BLOCK = """
     return {"doubled": numbers * 2, "pid": np.full(len(numbers), os.getpid())}
 """
 _DEADLINE_S = 60.0
-
-
-def deploy(
-    server: RunningServer, folder: Path, name: str, predict: str, **variables: str
-) -> Pipeline:
-    """Return the pipeline of a new model."""
-    client = server.client()
-    archive = pack_project(folder, name, predict=predict)
-    model = client.upload_model(name, archive, "custom", NUMBERS, DOUBLED)
-    assert model.status() == "ready", model.error_summary()
-    images = {f"{name}-{model.id()}": {"env": variables}}
-    config = {"engine": {}, "engineAux": {"images": images}}
-    return client.build_pipeline(name).add_model_step(model).deploy(config)
-
-
-def infer(server: RunningServer, pipeline: Pipeline, *numbers: int) -> requests.Response:
-    """Send the numbers in one request."""
-    return requests.post(
-        pipeline.url(),
-        json=[{"number": number} for number in numbers],
-        headers={"Authorization": f"Bearer {server.token()}"},
-        timeout=120,
-    )
 
 
 @dataclass
@@ -121,7 +95,7 @@ def test_no_process_outlives_a_killed_server(crash: Crash) -> None:
 
 
 def test_what_ran_runs_again_after_the_restart(crash: Crash) -> None:
-    answer = _infer_until_running(crash.restarted, crash.pipeline, ROWS + 1)
+    answer = infer_until_running(crash.restarted, crash.pipeline.url(), ROWS + 1)
     assert answer.json()[0]["out"]["doubled"] == 2 * (ROWS + 1)
 
 
@@ -135,14 +109,14 @@ def test_killed_worker_fails_its_request_only(server: RunningServer, tmp_path: P
     marker = tmp_path / "marker"
     blocking = deploy(server, tmp_path, "blocking", _BLOCK, MARKER=str(marker))
     other = deploy(server, tmp_path, "other", _DOUBLE)
-    before = infer(server, other, 1).json()[0]["out"]["pid"]
+    before = infer(server, other.url(), 1).json()[0]["out"]["pid"]
     with ThreadPoolExecutor() as pool:
-        hit = pool.submit(infer, server, blocking, -1)
+        hit = pool.submit(infer, server, blocking.url(), -1)
         pid = _written_pid(marker)
-        waiting = [pool.submit(infer, server, blocking, number) for number in (5, 6)]
+        waiting = [pool.submit(infer, server, blocking.url(), number) for number in (5, 6)]
         os.kill(pid, signal.SIGKILL)
         failed = hit.result()
-        following = infer(server, blocking, 7)
+        following = infer(server, blocking.url(), 7)
         queued = [request.result() for request in waiting]
 
     assert failed.status_code >= requests.codes.server_error
@@ -154,7 +128,7 @@ def test_killed_worker_fails_its_request_only(server: RunningServer, tmp_path: P
     assert "blocking" in problem["error"]
     doubled = [answer.json()[0]["out"]["doubled"] for answer in (*queued, following)]
     assert doubled == [10, 12, 14]
-    assert infer(server, other, 1).json()[0]["out"]["pid"] == before
+    assert infer(server, other.url(), 1).json()[0]["out"]["pid"] == before
 
 
 def test_killed_worker_leaves_no_process_and_no_row(server: RunningServer, tmp_path: Path) -> None:
@@ -162,11 +136,11 @@ def test_killed_worker_leaves_no_process_and_no_row(server: RunningServer, tmp_p
     pipeline = deploy(server, tmp_path, "lonely", _BLOCK, MARKER=str(marker))
     replicas = {process.pid for process in server.workers()}
     with ThreadPoolExecutor() as pool:
-        hit = pool.submit(infer, server, pipeline, -1)
+        hit = pool.submit(infer, server, pipeline.url(), -1)
         pid = _written_pid(marker)
         os.kill(pid, signal.SIGKILL)
         assert not hit.result().ok
-    assert infer(server, pipeline, 3).json()[0]["out"]["pid"] != pid
+    assert infer(server, pipeline.url(), 3).json()[0]["out"]["pid"] != pid
     running = {process.pid for process in server.workers()}
     assert pid in replicas
     assert pid not in running
@@ -181,16 +155,3 @@ def _written_pid(marker: Path) -> int:
             return int(text)
         time.sleep(0.01)
     raise TimeoutError("the model did not get the request")
-
-
-def _infer_until_running(
-    server: RunningServer, pipeline: Pipeline, number: int
-) -> requests.Response:
-    """Return the first answer that is none of a model which still starts."""
-    deadline = time.monotonic() + _DEADLINE_S
-    while True:
-        answer = infer(server, pipeline, number)
-        if answer.ok or time.monotonic() > deadline:
-            assert answer.ok, answer.text
-            return answer
-        time.sleep(0.05)
