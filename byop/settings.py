@@ -16,6 +16,7 @@ from byop.errors import SettingsInvalidError
 
 Installer = Literal["uv", "pip"]
 Durability = Literal["process", "power"]
+IsolationMode = Literal["auto", "required", "process"]
 
 _MIB = 1024**2
 _GIB = 1024**3

@@ -23,7 +23,6 @@ from byop.engine.schema_texts import schema_from_text, schema_to_text
 from byop.engine.worker_calls import ModelCall
 from byop.errors import ByopError, ModelLoadFailedError
 from byop.sdk import mac_alias
-from byop.sdk.env import deployment_variables
 
 ASYNC_SLOTS = 64
 """Batches that an async model gets at once unless the deployment says how many."""
@@ -48,7 +47,7 @@ def run(description: Mapping[str, object]) -> None:
     """Serve the model until DRAIN. A model that cannot be loaded is told to the gateway."""
     faulthandler.enable()
     launch = _read_launch(description)
-    masker = Masker(deployment_variables())
+    masker = Masker(_variables(description))
     listener = socket.socket(fileno=launch.listener)
     mac_alias.install()
     try:
@@ -64,6 +63,13 @@ def run(description: Mapping[str, object]) -> None:
         worker_async.serve(listener, call, ready)
     else:
         worker_sync.serve(listener, call, ready, threads=launch.concurrency)
+
+
+def _variables(description: Mapping[str, object]) -> dict[str, str]:
+    given = description["environment"]
+    return (
+        {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
+    )
 
 
 def _read_launch(given: Mapping[str, object]) -> WorkerLaunch:

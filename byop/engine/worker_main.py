@@ -1,12 +1,12 @@
-"""Start of a worker process: ``<environment's python> -P worker_main.py``, nothing else in argv.
+"""Start of a worker process: ``<environment's python> -P worker_main.py``, nothing secret in argv.
 
 What to load comes as one JSON object, length first (8 bytes, little-endian), through standard
-input. The gateway keeps that pipe open: its end means that the gateway is gone, and then this
-process goes too. Of byop exactly the package itself becomes importable, by its path, so a model's
-environment needs no byop installed.
+input: also the variables of the deployment, which are therefore never in /proc/<pid>/environ. The
+gateway keeps that pipe open: its end means that the gateway is gone, and then this process goes
+too. Of byop exactly the package itself becomes importable, by its path, so a model's environment
+needs no byop installed.
 """
 
-import ctypes
 import importlib.util
 import io
 import json
@@ -19,29 +19,54 @@ from pathlib import Path
 from typing import Any
 
 _LENGTH = struct.Struct("<Q")
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Load the described model and serve it until told to end."""
-    _die_with_the_parent()
-    lifeline = _take_over_stdin()
-    description = _read_description(lifeline)
-    threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
+    _make_byop_importable(Path(__file__).parent.parent)
+    description = _confined_before() if len(sys.argv) > 1 else _confine()
+    os.set_inheritable(description["listener"], False)
+    lifeline = description["lifeline"]
+    if lifeline is not None:
+        threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
     _let_output_out_at_each_line()
     sys.dont_write_bytecode = True  # the project folder is shared by all that run this version
-    _make_byop_importable(Path(__file__).parent.parent)
     from byop.engine.worker import run  # noqa: PLC0415 - importable from here on only
-    from byop.sdk.env import drop_locale_of_the_interpreter  # noqa: PLC0415 - as above
+    from byop.sdk.env import set_deployment_variables  # noqa: PLC0415 - as above
 
-    drop_locale_of_the_interpreter(description["environment_names"])
+    set_deployment_variables(description["environment"], defaults=description["defaults"])
     run(description)
 
 
-def _die_with_the_parent() -> None:
-    """Ask Linux for SIGKILL when the gateway dies: it works even while C code holds the GIL."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def _confine() -> dict[str, Any]:
+    """Return the description from standard input, with this process confined as it says."""
+    from byop.engine import confinement, supervisor  # noqa: PLC0415 - importable from here on only
+
+    supervisor.die_with_parent(signal.SIGKILL)
+    lifeline = _take_over_stdin()
+    description = _read_description(lifeline)
+    listener = description["listener"]
+    description["lifeline"] = confinement.enter(
+        description.pop("confinement"), lifeline=lifeline, listener=listener
+    )
+    given = description["environment"]
+    early = {name: text for name, text in given.items() if confinement.is_read_at_exec(name)}
+    if early and hasattr(os, "memfd_create"):
+        kept = [listener] if description["lifeline"] is None else [listener, lifeline]
+        confinement.start_again_with(early, __file__, description, kept)
+    return description
+
+
+def _confined_before() -> dict[str, Any]:
+    """Return the description that the interpreter before this one left, confined already."""
+    from byop.engine.process_limits import hide_from_others  # noqa: PLC0415 - as above
+
+    hide_from_others()  # a new program begins without
+    with os.fdopen(int(sys.argv.pop()), "rb") as handover:
+        description = json.load(handover)
+    if description["lifeline"] is not None:
+        os.set_inheritable(description["lifeline"], False)
+    return dict(description)
 
 
 def _take_over_stdin() -> int:
@@ -55,9 +80,7 @@ def _take_over_stdin() -> int:
 
 def _read_description(lifeline: int) -> dict[str, Any]:
     (length,) = _LENGTH.unpack(_read_exactly(lifeline, _LENGTH.size))
-    description = json.loads(_read_exactly(lifeline, length))
-    os.set_inheritable(description["listener"], False)
-    return dict(description)
+    return dict(json.loads(_read_exactly(lifeline, length)))
 
 
 def _read_exactly(descriptor: int, length: int) -> bytes:

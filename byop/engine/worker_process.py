@@ -14,7 +14,6 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from pathlib import Path
 
-from byop.engine import worker_main
 from byop.engine.frames import MAX_PAYLOAD_BYTES
 from byop.engine.isolation import BY_PROCESS, Isolation
 from byop.engine.schema_texts import schema_to_text
@@ -24,6 +23,9 @@ from byop.ports.engine import ModelLaunch
 _LONGEST_SOCKET_PATH = 100
 """The kernel's limit is 108 bytes (104 on macOS), the ending zero included."""
 _OUTPUT_WAIT_S = 0.5
+_SUPERVISOR_S = 1.0
+"""How long a supervisor may take to end what it supervises."""
+_SIGNAL_OFFSET = 128
 
 
 class RunDirectory:
@@ -70,28 +72,34 @@ class WorkerProcess:
         Must run in a thread that lives as long as the workers: Linux ties their death to the
         thread that started them.
         """
-        self.isolation = isolation
+        self._isolation = isolation
+        self._confinement = isolation.confine(launch)
+        self._launch = launch
+        self._shortage: str | None = None
         output, its_output = os.pipe()
         self.output = output
         try:
             self._popen = subprocess.Popen(  # noqa: S603 - the environment's interpreter, no shell
-                [str(launch.python), "-P", worker_main.__file__],
-                env=dict(launch.resources.environment),
+                self._confinement.command,
+                env={},
                 stdin=subprocess.PIPE,
                 stdout=its_output,
                 stderr=its_output,
-                pass_fds=[listener.fileno()],
-                cwd=_working_directory(launch),
+                pass_fds=[listener.fileno(), *self._confinement.descriptors],
+                cwd=self._confinement.directory,
                 start_new_session=True,
             )
         except BaseException:
             os.close(output)
+            self._confinement.remove()
             raise
         finally:
             os.close(its_output)
+            self._confinement.close_descriptors()
         self.pid = self._popen.pid
         self._lock = threading.Lock()
         self._is_reaped = False
+        self._is_told_to_end = False
         self._describe(launch, listener.fileno(), max_answer_bytes)
 
     def watch(
@@ -107,11 +115,14 @@ class WorkerProcess:
         """End the process and those that it started, at once. Idempotent."""
         with self._lock:
             if not self._is_reaped:
-                self._kill_group()
+                self._end()
 
     def describe_end(self, code: int) -> str:
         """Return in words how the process ended. ``code`` is what ``on_exit`` was called with."""
-        return describe_exit(code)
+        if self._isolation.bubblewrap is not None and code > _SIGNAL_OFFSET:
+            code = _SIGNAL_OFFSET - code  # bubblewrap tells a signal as shells do
+        ended = describe_exit(code)
+        return ended if self._shortage is None else f"{self._shortage} ({ended})"
 
     def cut_lifeline(self) -> None:
         """Close the pipe whose end tells the worker that its gateway is gone."""
@@ -131,10 +142,45 @@ class WorkerProcess:
             self._kill_group()
             code = self._popen.wait()
             self._is_reaped = True
+        self._shortage = self._describe_shortage()
+        self._confinement.remove()
         self.cut_lifeline()
         drain.join(_OUTPUT_WAIT_S)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(on_exit, code)
+
+    def _end(self) -> None:
+        """Tell a supervisor to end all that descends from it; anything else dies by SIGKILL."""
+        if self._confinement.group is not None:
+            self._confinement.group.kill()
+            self._kill_group()  # it may not have joined its cgroup yet
+        elif self._isolation.is_supervised and not self._is_told_to_end:
+            self._is_told_to_end = True
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGTERM)
+                os.kill(self.pid, signal.SIGCONT)
+            timer = threading.Timer(_SUPERVISOR_S, self._kill_unless_reaped)
+            timer.daemon = True
+            timer.start()
+        else:
+            self._kill_group()
+
+    def _kill_unless_reaped(self) -> None:
+        with self._lock:
+            if not self._is_reaped:
+                self._kill_group()
+
+    def _describe_shortage(self) -> str | None:
+        """Return what of its resources the worker has used up, None when nothing."""
+        group = self._confinement.group
+        if group is None:
+            return None
+        if group.was_out_of_memory():
+            limit = format_bytes(self._launch.resources.memory_bytes)
+            return f"out of memory: the worker used more than its limit of {limit}"
+        if group.was_out_of_processes():
+            return f"it reached its limit of {self._isolation.allowance.processes} processes"
+        return None
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -153,7 +199,9 @@ class WorkerProcess:
                 "concurrency": launch.resources.concurrency,
                 "cpus": launch.resources.cpus,
                 "max_answer_bytes": max_answer_bytes,
-                "environment_names": sorted(launch.resources.environment),
+                "environment": dict(launch.resources.environment),
+                "defaults": dict(self._confinement.defaults),
+                "confinement": dict(self._confinement.told),
             }
         ).encode()
         if self._popen.stdin is None:
@@ -174,5 +222,11 @@ def describe_exit(code: int) -> str:
     return f"the worker process was killed by signal {name}"
 
 
-def _working_directory(launch: ModelLaunch) -> Path:
-    return launch.path if launch.path.is_dir() else launch.path.parent
+def format_bytes(size: int | None) -> str:
+    """Return an amount of memory as deployments give it."""
+    if size is None:
+        return "no bytes"
+    for unit, scale in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size >= scale:
+            return f"{size / scale:g} {unit}"
+    return f"{size} bytes"

@@ -1,7 +1,8 @@
 """The environment variables of a deployment: the one place where a worker reads them."""
 
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Mapping
 
 from byop.sdk.exceptions import MissingVariableError
 
@@ -18,13 +19,11 @@ def require_env(name: str) -> str:
     return value
 
 
-def deployment_variables() -> Mapping[str, str]:
-    """Return every variable of this process; in a worker these are exactly the deployment's."""
-    return dict(os.environ)
-
-
-def drop_locale_of_the_interpreter(given: Iterable[str]) -> None:
-    """Remove LC_CTYPE unless it is among the given names: CPython sets it by itself (PEP 538)."""
-    if "LC_CTYPE" not in given:
-        os.unsetenv("LC_CTYPE")  # CPython sets it behind the back of os.environ
-        os.environ.pop("LC_CTYPE", None)
+def set_deployment_variables(given: Mapping[str, str], *, defaults: Mapping[str, str]) -> None:
+    """Make these the variables of this process; ``defaults`` hold where none is given."""
+    wanted = {**defaults, **given}
+    os.unsetenv("LC_CTYPE")  # CPython sets it behind the back of os.environ (PEP 538)
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update(wanted)
+    time.tzset()
