@@ -16,7 +16,7 @@ import pyarrow as pa
 from byop.domain.inferences import InferenceMetadata, InferenceRecord, no_anomalies
 from byop.tables.arrays import from_arrays, to_arrays
 from byop.tables.datasets import DatasetSelection
-from byop.tables.ipc import read_file, write_file
+from byop.tables.ipc import TableLimits, read_file, write_file
 from byop.tables.records import decode_records
 from byop.tables.results import encode_json, to_arrow
 from byop.tables.schemas import schema_from_mapping
@@ -189,7 +189,7 @@ def own_cases(rows: int) -> dict[str, Run]:
     return {
         "batch -> numpy": lambda: to_arrays(batch),
         "numpy -> batch": lambda: from_arrays({"tensor": numbers}, schema),
-        "read Arrow file, validated": lambda: read_file(body, max_bytes=1 << 30),
+        "read Arrow file, validated": lambda: read_file(body, TableLimits()),
         "write Arrow file": lambda: write_file(batch),
         "inference -> Arrow": lambda: to_arrow([inference], flat),
     }

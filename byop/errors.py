@@ -10,6 +10,7 @@ The tree::
     |   |-- SecretInBundleError           packing found a credential
     |   |-- InvalidSchemaError            an Arrow schema or a type string that cannot be read
     |   |-- InvalidPayloadError           a body that is not the format it claims to be
+    |   |-- UnsupportedMediaTypeError     a body in a format or coding that is not read
     |   |-- TooLargeError                 a body, an upload or an answer over its limit
     |   |-- ColumnMissingError
     |   |-- ColumnUnexpectedError
@@ -37,7 +38,8 @@ The tree::
     |-- ProviderError                an LLM hosted elsewhere failed
     |   `-- MissingApiKeyError
     |-- StorageUnavailableError      the disk or the database refuses
-    |   `-- StorageFullError              no space left, or too little
+    |   |-- StorageFullError              no space left, or too little
+    |   `-- StoredFileDamagedError        a model file is not what was uploaded any more
     |-- SettingsInvalidError
     |-- HomeLockedError                   another server owns the data directory
     |-- SecretKeyInvalidError             the master key is missing or wrong
@@ -48,6 +50,7 @@ stable and goes over the wire; HTTP numbers live in ``byop.server.problems`` alo
 hold a secret's value: they name the variable. Standard library only: the worker imports this.
 """
 
+import errno
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
@@ -145,6 +148,19 @@ class InvalidPayloadError(InvalidInputError):
     """A body that is not the format that it claims to be."""
 
     code = "invalid_payload"
+
+
+class UnsupportedMediaTypeError(InvalidInputError):
+    """A body whose Content-Type or Content-Encoding is not read here."""
+
+    code = "unsupported_media_type"
+
+    def __init__(self, header: str, value: str, instead: str) -> None:
+        super().__init__(
+            f"{header} {value[:100]!r} is not supported: {instead}",
+            header=header,
+            value=value[:100],
+        )
 
 
 class TooLargeError(InvalidInputError):
@@ -399,6 +415,24 @@ class StorageFullError(StorageUnavailableError):
     """No space is left, or less than the floor; nothing was acknowledged. Reading goes on."""
 
     code = "storage_full"
+
+
+class StoredFileDamagedError(StorageUnavailableError):
+    """A stored model file is no longer what was uploaded; ``sha`` is what it should be."""
+
+    code = "stored_file_damaged"
+
+    def __init__(self, sha: str) -> None:
+        super().__init__(
+            f"the stored file {sha} is damaged: upload it again, which repairs it", sha=sha
+        )
+
+
+def storage_error(what: str, error: OSError) -> StorageUnavailableError:
+    """Return the error that says that the disk refused ``what``, and whether it is full."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StorageFullError(f"{what}: no space is left; nothing was kept, free some space")
+    return StorageUnavailableError(f"{what}: {error.strerror or error}")
 
 
 class SettingsInvalidError(ByopError):

@@ -33,7 +33,7 @@ from byop.sdk.env import require_env
 from byop.sdk.exceptions import MissingVariableError
 from byop.settings import Settings, load_settings
 from byop.tables.columns import conform
-from byop.tables.ipc import read_file, write_file
+from byop.tables.ipc import TableLimits, read_file, write_file
 from byop.tables.records import decode_records, encode_records
 from byop.tables.schemas import format_type
 
@@ -125,7 +125,7 @@ def _read_input(path: Path, report: BundleReport, settings: Settings) -> pa.Reco
     content = path.read_bytes()
     if path.suffix == ".json":
         return decode_records(content, schema)
-    batch = read_file(content, max_bytes=settings.max_request_bytes)
+    batch = read_file(content, TableLimits(settings.max_decoded_bytes, settings.max_columns))
     return batch if schema is None else conform(batch, schema)
 
 

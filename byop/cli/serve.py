@@ -49,6 +49,7 @@ def run_server(settings: Settings) -> None:
     from byop.bootstrap import build_app, build_gateway  # noqa: PLC0415 - as above
     from byop.cli.draining_server import DrainingServer, stop_signals  # noqa: PLC0415 - as above
     from byop.server.event_log import configure_logging  # noqa: PLC0415 - as above
+    from byop.server.http_protocol import bounded_protocol  # noqa: PLC0415 - as above
 
     # Models and the logs of workers may hold secrets, and a home may be open to others.
     os.umask(0o077)
@@ -62,7 +63,8 @@ def run_server(settings: Settings) -> None:
     config = uvicorn.Config(
         build_app(gateway),
         loop="uvloop",
-        http="httptools",
+        http=bounded_protocol(settings),
+        ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -5,9 +5,12 @@ from collections.abc import Awaitable, Callable
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from byop.server.http_answers import send_answer
+from byop.server.http_guard import HttpGuard, allowed_hosts
 from byop.server.infer import INFER_PREFIX, InferenceEndpoint
 from byop.server.management import ManagementEndpoint, management_app
 from byop.server.metrics import Metrics
+from byop.server.request_ids import bind_request_id
 from byop.server.services import Services
 from byop.settings import Settings
 
@@ -34,15 +37,19 @@ def create_app(
         check_ready: Raises what keeps the server from serving; called in a thread.
     """
     metrics = Metrics()
-    infer = InferenceEndpoint(
-        services, metrics=metrics, max_request_bytes=settings.max_request_bytes
-    )
+    guard = HttpGuard(allowed_hosts(settings))
+    infer = InferenceEndpoint(services, metrics=metrics, settings=settings)
     routes = management_app(services, settings=settings, check_ready=check_ready, metrics=metrics)
     manage = ManagementEndpoint(routes, tokens=services.tokens, metrics=metrics)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
+            refusal = guard.refusal(scope)
+            if refusal is not None:
+                metrics.count_request("other", "refused", refusal.status, 0.0)
+                await send_answer(send, refusal, bind_request_id(None))
+                return
             is_inference = scope["path"].startswith(INFER_PREFIX)
             with metrics.in_progress.track_inprogress():
                 await (infer if is_inference else manage)(scope, receive, send)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import Message, Receive
 
-from byop.errors import InvalidPayloadError, TooLargeError
+from byop.errors import InvalidPayloadError, TooLargeError, UnsupportedMediaTypeError
 
 BUFFERED_BYTES = 64 * 1024
 """What a connection holds of a body before anybody has asked for it."""
@@ -25,13 +25,12 @@ def require_plain(headers: Mapping[bytes, bytes]) -> None:
     """Make sure that the body is not compressed.
 
     Raises:
-        InvalidPayloadError: Content-Encoding names a coding.
+        UnsupportedMediaTypeError: Content-Encoding names a coding.
     """
     coding = headers.get(b"content-encoding", b"identity")
     if coding.strip().lower() not in (b"", b"identity"):
-        raise InvalidPayloadError(
-            f"Content-Encoding {coding.decode('latin-1')[:40]!r} is not supported: "
-            "send the body uncompressed"
+        raise UnsupportedMediaTypeError(
+            "Content-Encoding", coding.decode("latin-1"), "send the body uncompressed"
         )
 
 

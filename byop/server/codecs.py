@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 
 from byop.domain.inferences import InferenceRecord
-from byop.errors import InvalidPayloadError
+from byop.errors import UnsupportedMediaTypeError
 from byop.tables.columns import conform
 from byop.tables.datasets import DatasetSelection
-from byop.tables.ipc import read_file, write_file
+from byop.tables.ipc import TableLimits, read_file, write_file
 from byop.tables.records import decode_records
 from byop.tables.results import encode_json, to_arrow
 
@@ -42,17 +42,37 @@ def format_of_body(content_type: bytes | None) -> Format:
     of records and a dict of columns are told apart by looking at them.
 
     Raises:
-        InvalidPayloadError: It names something else.
+        UnsupportedMediaTypeError: It names something else, or a charset that is not UTF-8.
     """
     if content_type is None:
         return Format.RECORDS
-    found = _FORMATS.get(_media_type(content_type.decode("latin-1")))
-    if found is None:
-        raise InvalidPayloadError(
-            f"Content-Type {content_type.decode('latin-1')[:100]!r} is not supported: send "
-            f"'application/json; format=pandas-records' or '{_ARROW_FILE}'"
+    text = content_type.decode("latin-1")
+    found = _FORMATS.get(_media_type(text))
+    if found is None or not _is_utf8(text):
+        raise UnsupportedMediaTypeError(
+            "Content-Type",
+            text,
+            f"send 'application/json; format=pandas-records' in UTF-8, or '{_ARROW_FILE}'",
         )
     return found
+
+
+@lru_cache(maxsize=256)
+def require_json(content_type: bytes | None) -> None:
+    """Check the Content-Type of a body that must be JSON; a missing one means JSON.
+
+    Raises:
+        UnsupportedMediaTypeError: It names something else, or a charset that is not UTF-8.
+    """
+    if content_type is None:
+        return
+    text = content_type.decode("latin-1")
+    media_type = _media_type(text)
+    is_json = media_type == "application/json" or (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    )
+    if not is_json or not _is_utf8(text):
+        raise UnsupportedMediaTypeError("Content-Type", text, "send 'application/json' in UTF-8")
 
 
 @lru_cache(maxsize=256)
@@ -91,7 +111,7 @@ def selection_of_query(query_string: bytes) -> DatasetSelection:
 
 
 def decode_table(
-    given: Format, body: bytes, schema: pa.Schema | None, *, max_bytes: int
+    given: Format, body: bytes, schema: pa.Schema | None, limits: TableLimits
 ) -> pa.RecordBatch:
     """Return the table in ``body``, as the declared ``schema`` wants it when there is one.
 
@@ -99,8 +119,8 @@ def decode_table(
         InvalidInputError: One of the leaves: unreadable, too large, or not fitting the schema.
     """
     if given is Format.RECORDS:
-        return decode_records(body, schema)
-    batch = read_file(body, max_bytes=max_bytes)
+        return decode_records(body, schema, max_columns=limits.columns)
+    batch = read_file(body, limits)
     return batch if schema is None else conform(batch, schema)
 
 
@@ -123,6 +143,17 @@ def _quality(media_range: str) -> float:
             except ValueError:
                 return 0.0
     return 1.0
+
+
+def _is_utf8(content_type: str) -> bool:
+    """Whether every charset that is named is UTF-8 or part of it; none is UTF-8."""
+    for parameter in content_type.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and (
+            value.strip().strip('"').lower() not in {"utf-8", "utf8", "us-ascii", "ascii"}
+        ):
+            return False
+    return True
 
 
 def _media_type(header: str) -> str:

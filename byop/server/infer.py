@@ -19,6 +19,7 @@ from byop.errors import ByopError, NotFoundError
 from byop.server.auth import bearer_token
 from byop.server.bodies import ClientGoneError, DisconnectWatch, read_body, require_plain
 from byop.server.codecs import (
+    Format,
     decode_table,
     encode_table,
     format_of_answer,
@@ -31,6 +32,8 @@ from byop.server.problems import InternalError, MethodNotAllowedError, problem_a
 from byop.server.request_ids import bind_request_id
 from byop.server.services import Services
 from byop.services.routes import InferenceRoute
+from byop.settings import Settings
+from byop.tables.ipc import TableLimits
 
 INFER_PREFIX = "/v1/api/pipelines/infer/"
 
@@ -56,11 +59,16 @@ class _Request:
 class InferenceEndpoint:
     """Answers inference requests."""
 
-    def __init__(self, services: Services, *, metrics: Metrics, max_request_bytes: int) -> None:
+    def __init__(self, services: Services, *, metrics: Metrics, settings: Settings) -> None:
         self._tokens = services.tokens
         self._inference = services.inference
         self._metrics = metrics
-        self._max_request_bytes = max_request_bytes
+        most = settings.max_request_bytes
+        self._max_bytes = {
+            Format.ARROW: most,
+            Format.RECORDS: min(most, settings.max_json_bytes),
+        }
+        self._limits = TableLimits(settings.max_decoded_bytes, settings.max_columns)
         self._log = structlog.get_logger(__name__).bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +106,7 @@ class InferenceEndpoint:
         selection = selection_of_query(request.scope["query_string"])
         given = format_of_body(headers.get(b"content-type"))
         wanted = format_of_answer(headers.get(b"accept"), given)
-        limit = self._max_request_bytes
+        limit = self._max_bytes[given]
         with self._inference.admit(route) as admission:
             body = await read_body(
                 request.receive,
@@ -108,7 +116,7 @@ class InferenceEndpoint:
             )
             started = time.perf_counter_ns()
             inputs = await _off_loop(
-                len(body), decode_table, given, body, route.inputs, max_bytes=limit
+                len(body), decode_table, given, body, route.inputs, self._limits
             )
             parse_ns = time.perf_counter_ns() - started
             record = await self._while_connected(request.receive, route, inputs, parse_ns)

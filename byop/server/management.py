@@ -17,9 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import byop
 from byop.errors import ApiError, ByopError, InvalidInputError
+from byop.json_text import read_json
 from byop.server import docs
 from byop.server.auth import user_of
 from byop.server.bodies import ClientGoneError, read_body, replay, require_plain
+from byop.server.codecs import require_json
 from byop.server.health import health_routes
 from byop.server.http_answers import Answer, send_answer
 from byop.server.metrics import Metrics
@@ -73,6 +75,7 @@ def management_app(
         docs_url=None,
         redoc_url=None,
         strict_content_type=False,
+        redirect_slashes=False,
     )
     app.state.services = services
     app.state.settings = settings
@@ -127,6 +130,9 @@ class ManagementEndpoint:
             if scope["path"] not in models.UPLOAD_PATHS:
                 length = headers.get(b"content-length")
                 body = await read_body(receive, length, limit_bytes=MAX_BODY_BYTES)
+                if body and scope["path"].startswith(_PROTECTED):
+                    require_json(headers.get(b"content-type"))
+                    read_json(body)
                 receive = replay(body, receive)
             await self._app(scope, receive, sender)
         except ByopError as error:

@@ -50,6 +50,7 @@ _STATUS: dict[type[ByopError], int] = {
     MethodNotAllowedError: 405,
     errors.InvalidInputError: 400,
     errors.TooLargeError: 413,
+    errors.UnsupportedMediaTypeError: 415,
     errors.NotAuthenticatedError: 401,
     errors.NotAllowedError: 403,
     errors.NotFoundError: 404,
@@ -61,6 +62,7 @@ _STATUS: dict[type[ByopError], int] = {
     errors.ModelTimeoutError: 504,
     errors.ProviderError: 502,
     errors.StorageUnavailableError: 507,
+    errors.StoredFileDamagedError: 500,
 }
 _HEADERS: dict[int, tuple[tuple[bytes, bytes], ...]] = {
     401: ((b"www-authenticate", b'Bearer realm="byop"'),),

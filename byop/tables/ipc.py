@@ -2,37 +2,44 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from byop.errors import InvalidPayloadError, TooLargeError
+from byop.tables.foreign_types import made_plain, plain_schema, stands_for_more
+from byop.tables.ipc_sizes import FILE_MAGIC, require_decodable
+from byop.tables.schemas import MAX_COLUMNS
 
-_FILE_MAGIC = b"ARROW1"
 _ALIGNMENT = 8
 
 
-def read_file(data: bytes | memoryview | pa.Buffer, *, max_bytes: int) -> pa.RecordBatch:
+@dataclass(frozen=True, slots=True)
+class TableLimits:
+    """What a table from outside may take: ``decoded_bytes`` in memory, ``columns`` at its top."""
+
+    decoded_bytes: int = 1024**3
+    columns: int = MAX_COLUMNS
+
+
+CHANNEL_LIMITS = TableLimits(decoded_bytes=2 * 1024**3)
+"""Those of the worker channel, whose frames have at most 2 GiB."""
+
+
+def read_file(data: bytes | memoryview | pa.Buffer, limits: TableLimits) -> pa.RecordBatch:
     """Return the rows of an Arrow IPC file (or stream) as one batch over ``data``'s memory.
 
     The bytes come from anywhere, so everything is validated: a quarter of randomly damaged files
-    are read without complaint and only full validation rejects them (providers-security.md,
-    fact 9). ``max_bytes`` bounds ``data`` and, batch by batch, what it decompresses to.
+    are read without complaint and only full validation rejects them. What compressed buffers,
+    dictionaries and views stand for is known before memory is taken for it. Columns of dictionaries
+    and of views come out as plain columns.
 
     Raises:
-        InvalidPayloadError: No Arrow data, damaged data, or two columns of one name.
-        TooLargeError: More than ``max_bytes``.
+        InvalidPayloadError: No Arrow data, damaged data, two columns of one name, too many columns,
+            or types that nest too deep or are not read.
+        TooLargeError: It takes more than ``limits`` allow.
     """
-    source = _aligned(data)
-    if source.size > max_bytes:
-        raise TooLargeError("the Arrow body", max_bytes)
-    try:
-        schema, batches = _read_batches(source, max_bytes)
-        batch = _as_one(schema, batches)
-        batch.validate(full=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InvalidPayloadError(f"not a valid Arrow IPC file: {error}") from error
-    _require_distinct_names(batch)
-    return batch
+    return _read(_aligned(data), limits, "file")
 
 
 def write_file(batch: pa.RecordBatch) -> pa.Buffer:
@@ -51,20 +58,27 @@ def write_stream(batch: pa.RecordBatch) -> pa.Buffer:
     return sink.getvalue()
 
 
-def read_stream(data: bytes | memoryview | pa.Buffer) -> pa.RecordBatch:
+def read_stream(
+    data: bytes | memoryview | pa.Buffer, limits: TableLimits = CHANNEL_LIMITS
+) -> pa.RecordBatch:
     """Return the batch that ``write_stream`` wrote, over ``data``'s memory.
 
-    Validated in full too: the other end runs model code.
+    Validated like ``read_file``: the other end runs model code.
 
     Raises:
-        InvalidPayloadError: The bytes are no Arrow stream.
+        InvalidPayloadError, TooLargeError: As ``read_file`` does.
     """
+    return _read(_aligned(data), limits, "stream")
+
+
+def _read(source: pa.Buffer, limits: TableLimits, form: str) -> pa.RecordBatch:
     try:
-        with pa.ipc.open_stream(_aligned(data)) as reader:
-            batch = _as_one(reader.schema, list(reader))
+        schema, batches = _read_batches(source, limits)
+        batch = _as_one(schema, batches)
         batch.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InvalidPayloadError(f"not a valid Arrow IPC stream: {error}") from error
+        raise InvalidPayloadError(f"not a valid Arrow IPC {form}: {error}") from error
+    _require_distinct_names(batch)
     return batch
 
 
@@ -75,24 +89,37 @@ def _aligned(data: bytes | memoryview | pa.Buffer) -> pa.Buffer:
     return source
 
 
-def _read_batches(source: pa.Buffer, max_bytes: int) -> tuple[pa.Schema, list[pa.RecordBatch]]:
-    if source.slice(0, len(_FILE_MAGIC)).to_pybytes() == _FILE_MAGIC:
+def _read_batches(source: pa.Buffer, limits: TableLimits) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+    if source.slice(0, len(FILE_MAGIC)).to_pybytes() == FILE_MAGIC:
         with pa.ipc.open_file(source) as reader:
-            numbers = range(reader.num_record_batches)
-            return reader.schema, _bounded((reader.get_batch(n) for n in numbers), max_bytes)
+            is_strange = stands_for_more(reader.schema, max_columns=limits.columns)
+            require_decodable(source, max_bytes=limits.decoded_bytes)
+            batches = (reader.get_batch(n) for n in range(reader.num_record_batches))
+            return _kept(reader.schema, batches, limits, is_strange=is_strange)
     with pa.ipc.open_stream(source) as stream:
-        return stream.schema, _bounded(stream, max_bytes)
+        is_strange = stands_for_more(stream.schema, max_columns=limits.columns)
+        require_decodable(source, max_bytes=limits.decoded_bytes)
+        return _kept(stream.schema, stream, limits, is_strange=is_strange)
 
 
-def _bounded(batches: Iterable[pa.RecordBatch], max_bytes: int) -> list[pa.RecordBatch]:
+def _kept(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], limits: TableLimits, *, is_strange: bool
+) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+    """Return the batches and their schema, plain, as long as all take no more than allowed.
+
+    Two buffers may be the same bytes, and rows without columns take none: both count in full.
+    """
     kept: list[pa.RecordBatch] = []
     total = 0
     for batch in batches:
-        total += batch.nbytes
-        if total > max_bytes:
-            raise TooLargeError("the decompressed Arrow body", max_bytes)
-        kept.append(batch)
-    return kept
+        plain = made_plain(batch, max_bytes=limits.decoded_bytes) if is_strange else batch
+        total += max(plain.nbytes, plain.num_rows)
+        if total > limits.decoded_bytes:
+            raise TooLargeError("the decompressed Arrow body", limits.decoded_bytes)
+        kept.append(plain)
+    if is_strange:
+        schema = kept[0].schema if kept else plain_schema(schema)
+    return schema, kept
 
 
 def _as_one(schema: pa.Schema, batches: list[pa.RecordBatch]) -> pa.RecordBatch:

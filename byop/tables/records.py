@@ -21,18 +21,24 @@ from byop.errors import (
 from byop.tables.columns import require_names, require_no_nulls
 from byop.tables.fragments import Piece, fragments, join_rows
 from byop.tables.ndarrays import LISTS
-from byop.tables.schemas import format_type
+from byop.tables.schemas import MAX_COLUMNS, format_type, require_serializable
 from byop.tables.values import build_array
 
 
-def decode_records(body: bytes, schema: pa.Schema | None) -> pa.RecordBatch:
+def decode_records(
+    body: bytes, schema: pa.Schema | None, *, max_columns: int = MAX_COLUMNS
+) -> pa.RecordBatch:
     """Return the rows of a JSON body in the schema's types and order; None infers the types.
 
     Integers stay exact, and fit a float column; every column of the schema must be there, in
     every record, and no other. Inferred floats are float64, inferred integers int64 or uint64.
+    Values nest as deep as their types, which is 64 levels at most. Of a key that a record says
+    twice the last counts: to look for one costs as much as to read the body.
 
     Raises:
-        InvalidPayloadError: No JSON (NaN and trailing bytes are none), or no records.
+        InvalidPayloadError: No JSON (NaN and trailing bytes are none), no records, or too many
+            inferred columns.
+        InvalidSchemaError: Inferred types nest too deep.
         ColumnMissingError, ColumnUnexpectedError: Other columns than the schema's.
         ColumnTypeMismatchError, ColumnLengthMismatchError: Values that do not fit.
     """
@@ -40,11 +46,19 @@ def decode_records(body: bytes, schema: pa.Schema | None) -> pa.RecordBatch:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidPayloadError(f"not valid JSON: {error}") from error
+    if schema is None:
+        _require_few_columns(parsed, max_columns)
     if isinstance(parsed, list):
         return _from_records(parsed, schema, lambda: _holds_booleans(body))
     if isinstance(parsed, dict):
         return _from_columns(parsed, schema, lambda: _holds_booleans(body))
     raise InvalidPayloadError(f"JSON must be a list of records, got {type(parsed).__name__}")
+
+
+def _require_few_columns(parsed: object, max_columns: int) -> None:
+    first = parsed[0] if isinstance(parsed, list) and parsed else parsed
+    if isinstance(first, dict) and len(first) > max_columns:
+        raise InvalidPayloadError(f"{len(first)} columns are more than {max_columns}")
 
 
 def _holds_booleans(body: bytes) -> bool:
@@ -152,7 +166,9 @@ def _expand(columns: Mapping[str, list[Any]], schema: pa.Schema) -> dict[str, li
 
 def _infer(columns: Mapping[str, list[Any]]) -> pa.RecordBatch:
     arrays = [_infer_column(name, values) for name, values in columns.items()]
-    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+    batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
+    require_serializable(batch.schema)
+    return batch
 
 
 def _infer_column(name: str, values: list[Any]) -> pa.Array:

@@ -11,7 +11,12 @@ import pyarrow as pa
 from byop.errors import InvalidSchemaError
 
 MAX_DEPTH = 64
-"""Nesting beyond this is refused: 50,000 levels crash Arrow (providers-security.md, B8)."""
+"""Nesting beyond this is refused: 50,000 levels crash Arrow (docs/security.md, B8)."""
+
+MAX_COLUMNS = 10_000
+"""Columns of a table, and fields of a type, beyond this are refused unless a setting says so."""
+
+_MAX_SCHEMA_BYTES = 4 << 20
 
 _SHOWN = 200
 _NAMED: Mapping[str, pa.DataType] = {
@@ -48,14 +53,24 @@ _TOKEN = re.compile(
 )
 
 
+def require_serializable(schema: pa.Schema) -> None:
+    """Check that no type nests so deep that Arrow would crash while it writes the schema.
+
+    Raises:
+        InvalidSchemaError: One does.
+    """
+    for kind in schema.types:
+        if kind.num_fields:
+            _require_depth(kind)
+
+
 def schema_to_base64(schema: pa.Schema) -> str:
     """Return base64 of the schema's IPC message.
 
     Raises:
         InvalidSchemaError: It nests too deep to be serialised.
     """
-    for field in schema:
-        _require_depth(field.type)
+    require_serializable(schema)
     return base64.b64encode(schema.serialize()).decode("ascii")
 
 
@@ -65,6 +80,8 @@ def schema_from_base64(text: str) -> pa.Schema:
     Raises:
         InvalidSchemaError: No base64, no Arrow schema, or one that byop cannot carry.
     """
+    if len(text) > _MAX_SCHEMA_BYTES:
+        raise InvalidSchemaError(f"a schema of {len(text)} characters is too long")
     try:
         message = base64.b64decode("".join(text.split()), validate=True)
         schema = pa.ipc.read_schema(pa.py_buffer(message))
@@ -83,6 +100,8 @@ def schema_from_mapping(columns: Mapping[str, str]) -> pa.Schema:
 
 def checked_schema(schema: pa.Schema) -> pa.Schema:
     """Return the schema when its columns have names of their own and no type nests too deep."""
+    if len(schema) > MAX_COLUMNS:
+        raise InvalidSchemaError(f"{len(schema)} columns are more than {MAX_COLUMNS}")
     seen: set[str] = set()
     for field in schema:
         if field.name in seen:
@@ -144,14 +163,19 @@ def _quoted(name: str) -> str:
 
 def _require_depth(kind: pa.DataType) -> None:
     level: list[pa.DataType] = [kind]
+    fields = 0
     for _ in range(MAX_DEPTH):
-        level = [child for parent in level for child in _children(parent)]
+        level = [child for parent in level for child in type_children(parent)]
+        fields += len(level)
         if not level:
             return
+        if fields > MAX_COLUMNS:
+            raise InvalidSchemaError(f"a type has more than {MAX_COLUMNS} fields")
     raise InvalidSchemaError(f"a type nests deeper than {MAX_DEPTH} levels")
 
 
-def _children(kind: pa.DataType) -> Iterator[pa.DataType]:
+def type_children(kind: pa.DataType) -> Iterator[pa.DataType]:
+    """Yield the types that a type is made of, one level below it."""
     for position in range(kind.num_fields):
         yield kind.field(position).type
 

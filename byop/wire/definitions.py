@@ -3,12 +3,12 @@
 Source: reference/wallaroo-sdk.md 2.4 and seed 001, "Create Pipeline in a Workspace".
 """
 
-import json
 from collections.abc import Mapping, Sequence
 
 from byop.domain.models import ModelReference
 from byop.domain.pipelines import ModelStep, Step
-from byop.errors import InvalidPipelineError
+from byop.errors import InvalidPayloadError, InvalidPipelineError
+from byop.json_text import read_json
 
 
 def parse_definition(raw: Mapping[str, object] | str | None) -> tuple[Step, ...]:
@@ -54,9 +54,9 @@ def parse_model(raw: object, where: str) -> ModelReference:
 
 def _parse_text(text: str) -> Mapping[str, object]:
     try:
-        parsed = json.loads(text) if text.strip() else {}
-    except ValueError:
-        raise InvalidPipelineError("definition is no JSON") from None
+        parsed = read_json(text) if text.strip() else {}
+    except InvalidPayloadError as error:
+        raise InvalidPipelineError(f"definition: {error}") from None
     if not isinstance(parsed, dict):
         raise InvalidPipelineError("definition must be a JSON object")
     return parsed

@@ -15,7 +15,8 @@ from byop.domain.deployments import (
     parse_memory,
 )
 from byop.domain.identifiers import ModelVersionId
-from byop.errors import InvalidDeploymentConfigError
+from byop.errors import InvalidDeploymentConfigError, InvalidPayloadError
+from byop.json_text import read_json
 
 _MAX_REPLICAS = 64
 _ENVIRONMENTS = ("env", "environment", "sidekick_env")
@@ -44,12 +45,11 @@ def parse_engine_config(
 def _as_object(raw: Mapping[str, object] | str | None) -> Mapping[str, object]:
     if isinstance(raw, str):
         try:
-            raw = json.loads(raw) if raw.strip() else {}
-        except ValueError:
-            raise InvalidDeploymentConfigError("engine_config", "", "is no JSON") from None
-    if raw is None:
-        return {}
-    return _object("engine_config", raw)
+            parsed = read_json(raw) if raw.strip() else {}
+        except InvalidPayloadError as error:
+            raise InvalidDeploymentConfigError("engine_config", "", str(error)) from None
+        return _object("engine_config", parsed)
+    return _object("engine_config", {} if raw is None else raw)
 
 
 def _parse_nested(

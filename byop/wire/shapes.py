@@ -5,22 +5,19 @@ Fields that are not named here are ignored. Numbers may come as text (``"workspa
 the seeds call some ids "String Required".
 """
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from byop.domain.models import Visibility
+from byop.json_text import read_json
 
 
 def _parsed(value: object) -> object:
     """Return what a JSON text holds: some clients send objects and lists as text."""
     if not isinstance(value, str):
         return value
-    try:
-        return json.loads(value) if value.strip() else None
-    except ValueError:
-        return value
+    return read_json(value) if value.strip() else None
 
 
 JsonObject = Annotated[dict[str, Any] | None, BeforeValidator(_parsed)]

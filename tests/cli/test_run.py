@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from byop.bundle.archive import pack
 from byop.cli import run as command
-from byop.tables.ipc import read_file, write_file
+from byop.tables.ipc import TableLimits, read_file, write_file
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "environments"
 MANIFEST = """
@@ -115,7 +115,7 @@ def test_zip_runs_and_writes_its_answer(run: Run, project: Path, tmp_path: Path)
         done = run(packed.path, "--input", "in.arrow", "--env", "MARK=!", "--output", name)
         assert done.exit_code == 0, done.output
     assert (tmp_path / "out.json").read_text() == '[{"loud":"ABC","length":3}]'
-    answer = read_file((tmp_path / "out.arrow").read_bytes(), max_bytes=10_000)
+    answer = read_file((tmp_path / "out.arrow").read_bytes(), TableLimits())
     assert answer.to_pylist() == [{"loud": "ABC", "length": 3}]
 
 

@@ -35,6 +35,7 @@ from byop.domain.workspaces import Workspace
 from byop.errors import AlreadyExistsError, ByopError, NotAuthenticatedError, NotFoundError
 from byop.ports.inference_log import LogPage, PageStatus
 from byop.server.services import Services
+from byop.services.admission import Admission, RequestMemory
 from byop.services.deployments import DeploymentReport, DeployRequest
 from byop.services.inference_logs import LogRequest
 from byop.services.models import ModelUpload
@@ -299,6 +300,9 @@ class FakeInference:
             pipeline_version="55f45c16",
             steps=(step,),
         )
+
+    def admit(self, _route: InferenceRoute) -> Admission:
+        return Admission(RequestMemory(1 << 30), lambda: None)
 
     async def infer(
         self, route: InferenceRoute, inputs: pa.RecordBatch, *, parse_ns: int

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from byop.server.app import create_app
+from byop.server.http_protocol import bounded_protocol
 from byop.settings import Settings
 from tests.fakes.services import USER_TOKEN, FakeServices
 
@@ -22,9 +23,15 @@ INFER_PATH = "/v1/api/pipelines/infer/chat-5/chat"
 class Server:
     """uvicorn in a thread, as ``byop serve`` runs it in a process."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings | None = None) -> None:
         config = uvicorn.Config(
-            app, port=0, loop="uvloop", http="httptools", lifespan="on", log_config=None
+            app,
+            port=0,
+            loop="uvloop",
+            http=bounded_protocol(settings or Settings()),
+            ws="none",
+            lifespan="on",
+            log_config=None,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
@@ -93,7 +100,7 @@ def served(settings: Settings) -> Iterator[Api]:
         close=fakes.close,
         check_ready=fakes.check_ready,
     )
-    server = Server(app)
+    server = Server(app, settings)
     api.url = server.start()
     yield api
     api.session.close()

@@ -32,7 +32,7 @@ def test_another_request_id_is_replaced(api: Api, path: str, given: str | None) 
 def test_a_compressed_body_is_refused_by_name(api: Api, path: str) -> None:
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     response = api.post(path, data=gzip.compress(b"[]"), headers=headers)
-    assert (response.status_code, response.json()["type"]) == (400, "invalid_payload")
+    assert (response.status_code, response.json()["type"]) == (415, "unsupported_media_type")
     assert "Content-Encoding 'gzip' is not supported" in response.json()["error"]
 
 

@@ -150,9 +150,9 @@ def test_arrow_columns_that_do_not_fit_are_named(api: Api) -> None:
     assert response.json()["facts"] == {"column": "tensor", "got": ["name"]}
 
 
-def test_another_content_type_is_400_and_names_those_that_work(api: Api) -> None:
+def test_another_content_type_is_415_and_names_those_that_work(api: Api) -> None:
     response = api.post(INFER_PATH, data={"a": "b"})
-    assert response.status_code == 400
+    assert response.status_code == 415
     assert _ARROW in response.json()["error"]
 
 
@@ -285,7 +285,7 @@ def _send_and_leave(api: Api, started: threading.Event) -> None:
     host, port = urlsplit(api.url).netloc.split(":")
     body = json.dumps(_ROWS).encode()
     head = (
-        f"POST {INFER_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {USER_TOKEN}\r\n"
+        f"POST {INFER_PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {USER_TOKEN}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     with socket.create_connection((host, int(port)), timeout=30) as client:

@@ -15,6 +15,7 @@ _ERRORS: list[tuple[ByopError, int, str]] = [
     (errors.SecretInBundleError([".env"]), 400, "api"),
     (errors.InvalidSchemaError("x"), 400, "api"),
     (errors.InvalidPayloadError("x"), 400, "api"),
+    (errors.UnsupportedMediaTypeError("Content-Type", "x/y", "send JSON"), 415, "api"),
     (errors.TooLargeError("body", 3), 413, "api"),
     (errors.ColumnMissingError("a", ["b"]), 400, "api"),
     (errors.ColumnUnexpectedError("a", ["b"]), 400, "api"),
@@ -42,6 +43,7 @@ _ERRORS: list[tuple[ByopError, int, str]] = [
     (errors.MissingApiKeyError("p", "KEY"), 502, "api"),
     (errors.StorageUnavailableError("x"), 507, "api"),
     (errors.StorageFullError("x"), 507, "api"),
+    (errors.StoredFileDamagedError("0" * 64), 500, "api"),
     (errors.ApiError("x"), 500, "api"),
 ]
 

@@ -208,7 +208,7 @@ def _address(api: Api) -> tuple[str, int]:
 
 def _request_head(length: int) -> bytes:
     return (
-        "POST /v1/api/models/upload_and_convert HTTP/1.1\r\nHost: x\r\n"
+        "POST /v1/api/models/upload_and_convert HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {USER_TOKEN}\r\n"
         "Content-Type: multipart/form-data; boundary=b0\r\n"
         f"Content-Length: {length}\r\n\r\n"

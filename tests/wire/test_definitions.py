@@ -29,7 +29,7 @@ def test_definition_round_trips() -> None:
 @pytest.mark.parametrize(
     ("raw", "told"),
     [
-        ("nonsense", "no JSON"),
+        ("nonsense", "not valid JSON"),
         ("[1]", "must be a JSON object"),
         ({"steps": {}}, "must be a list"),
         ({"steps": [3]}, r"steps\[0\] must be an object"),

@@ -90,7 +90,7 @@ def test_object_in_place_of_a_number_is_not_repeated(field: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "told"),
     [
-        ("nonsense", "no JSON"),
+        ("nonsense", "not valid JSON"),
         ({"engine": 3}, "must be an object"),
         ({"replica_count": 0}, "1 to 64"),
         ({"replica_count": True}, "1 to 64"),

@@ -64,11 +64,20 @@ def test_a_wrong_field_is_named_and_no_value_is_repeated(api: Api) -> None:
     assert "hunter2" not in response.text
 
 
-@pytest.mark.parametrize("body", ["{", "[]", "nothing", '"text"', "7"])
-def test_a_body_that_is_no_object_is_400(api: Api, body: str) -> None:
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("{", "invalid_payload"),
+        ("nothing", "invalid_payload"),
+        ("[]", "invalid_input"),
+        ('"text"', "invalid_input"),
+        ("7", "invalid_input"),
+    ],
+)
+def test_a_body_that_is_no_object_is_400(api: Api, body: str, code: str) -> None:
     headers = {"Content-Type": "application/json"}
     response = api.post("/v1/api/pipelines/create", data=body, headers=headers)
-    assert (response.status_code, response.json()["type"]) == (400, "invalid_input")
+    assert (response.status_code, response.json()["type"]) == (400, code)
 
 
 def test_status_ends_with_undeploy(api: Api) -> None:
