@@ -7,14 +7,15 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from byop.bundle.archive_limits import DEFAULT_LIMITS, ArchiveLimits
 from byop.bundle.archive_reader import Archive, ArchiveEntry, open_archive
 from byop.bundle.project_files import collect_files
 from byop.bundle.sealed_folders import flush, remove_folder, seal_folder
-from byop.bundle.secret_detection import looks_secret
-from byop.errors import InvalidBundleError, SecretInBundleError
+from byop.bundle.secret_detection import file_chunks, looks_secret
+from byop.errors import InvalidBundleError, SecretInBundleError, storage_error
 
 UNFINISHED = ".unpacking-"
 
@@ -51,19 +52,21 @@ def pack(folder: Path, target: Path, *, allow_secrets: bool = False) -> PackedBu
     }
     if not files:
         raise InvalidBundleError(f"{folder} has no files to pack")
-    secrets = [str(name) for name, path in files.items() if looks_secret(name, path)]
+    secrets = [
+        str(name) for name, path in files.items() if looks_secret(name, partial(file_chunks, path))
+    ]
     if secrets and not allow_secrets:
         raise SecretInBundleError(secrets)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
+    unfinished = target.with_name(f".{target.name}.partial")
     try:
-        _write(files, partial)
-        with partial.open("rb") as written:
+        _write(files, unfinished)
+        with unfinished.open("rb") as written:
             sha = hashlib.file_digest(written, "sha256").hexdigest()
-        size_bytes = partial.stat().st_size
-        partial.replace(target)
+        size_bytes = unfinished.stat().st_size
+        unfinished.replace(target)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     return PackedBundle(target, sha, size_bytes, tuple(map(str, files)))
 
 
@@ -76,18 +79,24 @@ def unpack(zip_path: Path, target: Path, limits: ArchiveLimits = DEFAULT_LIMITS)
 
     Raises:
         InvalidArchiveError: It is no zip, is damaged, or has an entry that must not be unpacked.
+        StorageUnavailableError: The disk refuses, or is full; nothing is kept.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{target.name}.", dir=target.parent))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise storage_error(f"cannot unpack into {target.parent}", error) from error
     try:
         with open_archive(zip_path, limits) as archive:
             for entry in archive.entries:
-                _extract(archive, entry, partial)
-        seal_folder(partial)
-        partial.replace(target)
+                _extract(archive, entry, unfinished)
+        seal_folder(unfinished)
+        unfinished.replace(target)
         flush(target.parent)
+    except OSError as error:
+        raise storage_error(f"cannot unpack into {target.parent}", error) from error
     finally:
-        remove_folder(partial)
+        remove_folder(unfinished)
 
 
 def _write(files: Mapping[PurePosixPath, Path], target: Path) -> None:

@@ -1,6 +1,7 @@
-"""Recognising credentials, so that packing can refuse them."""
+"""Recognising credentials, so that packing can refuse them and an upload can warn of them."""
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
@@ -46,30 +47,37 @@ _CHUNK_BYTES = 4 << 20
 _OVERLAP_BYTES = 512
 
 
-def looks_secret(name: PurePosixPath, path: Path) -> bool:
-    """Return whether the file at ``path``, to be packed as ``name``, holds a credential.
+def looks_secret(name: PurePosixPath, chunks: Callable[[], Iterable[bytes]]) -> bool:
+    """Return whether a file of that name and content holds a credential.
 
     By name: key stores, key files, ``.env``. By content: a private key in PEM, a service
     account's JSON, the tokens of well-known services; a ``.pem`` without certificates.
+    ``chunks`` gives the content anew at each call.
     """
     lowered = name.name.lower()
     if any(fnmatch(lowered, pattern) for pattern in _EXAMPLES):
-        return _content_matches(path, _CONTENT)
+        return _content_matches(chunks(), _CONTENT)
     if any(fnmatch(lowered, pattern) for pattern in _KEY_FILES):
         return True
-    if lowered.endswith(".pem") and not _content_matches(path, _PUBLIC_PEM):
+    if lowered.endswith(".pem") and not _content_matches(chunks(), _PUBLIC_PEM):
         return True
-    if lowered.endswith(".json") and _content_matches(path, _SERVICE_ACCOUNT):
+    if lowered.endswith(".json") and _content_matches(chunks(), _SERVICE_ACCOUNT):
         return True
-    return _content_matches(path, _CONTENT)
+    return _content_matches(chunks(), _CONTENT)
 
 
-def _content_matches(path: Path, pattern: re.Pattern[bytes]) -> bool:
-    """Search the whole file, in chunks that overlap so that nothing hides on a border."""
-    tail = b""
+def file_chunks(path: Path) -> Iterator[bytes]:
+    """Yield the content of a file."""
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
-            if pattern.search(tail + chunk):
-                return True
-            tail = chunk[-_OVERLAP_BYTES:]
+            yield chunk
+
+
+def _content_matches(chunks: Iterable[bytes], pattern: re.Pattern[bytes]) -> bool:
+    """Search the whole content; the chunks overlap so that nothing hides on a border."""
+    tail = b""
+    for chunk in chunks:
+        if pattern.search(tail + chunk):
+            return True
+        tail = chunk[-_OVERLAP_BYTES:]
     return False

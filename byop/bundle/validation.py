@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from byop.bundle.archive_limits import DEFAULT_LIMITS, ArchiveLimits
@@ -13,6 +14,7 @@ from byop.bundle.loading import OPENAI_HANDLERS
 from byop.bundle.manifest import MANIFEST_NAME, ModelManifest, read_manifest
 from byop.bundle.project_files import collect_files, is_skipped_folder
 from byop.bundle.requirements import REQUIREMENTS_NAME, Requirements, read_requirements
+from byop.bundle.secret_detection import looks_secret
 from byop.bundle.source_classes import SourceIndex, SourceModule, parse_module
 from byop.domain.models import Framework
 from byop.errors import InvalidBundleError
@@ -21,6 +23,7 @@ SOURCE_LIMIT_BYTES = 16 << 20
 """Largest source or text file of a project that is read here."""
 
 _ARTIFACTS = "artifacts"
+_SHOWN_SECRETS = 10
 _FOREIGN = INFERENCE_CLASSES | BUILDER_CLASSES
 
 
@@ -39,10 +42,14 @@ class BundleReport:
 
 @dataclass(frozen=True, slots=True)
 class ProjectSource:
-    """The names of a project's files, and how to read one; None when it is not there."""
+    """The names of a project's files, and how to read one; None when it is not there.
+
+    ``is_small`` says whether a file of it may be read here.
+    """
 
     names: tuple[PurePosixPath, ...]
     read: Callable[[PurePosixPath], bytes | None]
+    is_small: Callable[[PurePosixPath], bool] = lambda _name: True
 
 
 def validate_archive(
@@ -94,7 +101,9 @@ def open_project(zip_path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> Iter
             _require_readable(name, entry.size_bytes)
             return archive.read(entry)
 
-        yield ProjectSource(tuple(entries), read)
+        yield ProjectSource(
+            tuple(entries), read, lambda name: entries[name].size_bytes <= SOURCE_LIMIT_BYTES
+        )
 
 
 def folder_source(folder: Path) -> ProjectSource:
@@ -108,7 +117,9 @@ def folder_source(folder: Path) -> ProjectSource:
         _require_readable(name, path.stat().st_size)
         return path.read_bytes()
 
-    return ProjectSource(tuple(files), read)
+    return ProjectSource(
+        tuple(files), read, lambda name: files[name].stat().st_size <= SOURCE_LIMIT_BYTES
+    )
 
 
 def recognise(source: ProjectSource) -> Framework | None:
@@ -150,6 +161,7 @@ def validate_source(source: ProjectSource, framework: Framework | None) -> Bundl
             f"model.toml says framework {manifest.framework.value}, "
             f"this upload says {framework.value}"
         )
+    warnings.extend(_secret_warnings(source))
     return BundleReport(
         requirements.lines, (*requirements.warnings, *warnings), manifest, framework
     )
@@ -185,6 +197,26 @@ def _requirements(source: ProjectSource, framework: Framework | None) -> Require
             ".zip file"
         )
     return Requirements(())
+
+
+def _secret_warnings(source: ProjectSource) -> Iterator[str]:
+    """Warn of what looks like a credential; large files are judged by their names."""
+    found = [
+        str(name)
+        for name in source.names
+        if looks_secret(name, partial(_small_content, source, name))
+    ]
+    if found:
+        more = len(found) - _SHOWN_SECRETS
+        listed = ", ".join(found[:_SHOWN_SECRETS]) + (f" and {more} more" if more > 0 else "")
+        yield (
+            f"looks like a secret: {listed}. Whoever may read the model may read it: give "
+            "credentials at deployment (sidekick_env) and upload the model without them"
+        )
+
+
+def _small_content(source: ProjectSource, name: PurePosixPath) -> list[bytes]:
+    return [source.read(name) or b""] if source.is_small(name) else []
 
 
 def _own_files(names: Iterable[PurePosixPath]) -> list[PurePosixPath]:

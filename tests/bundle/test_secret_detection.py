@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from byop.bundle.secret_detection import _CHUNK_BYTES, looks_secret
+from byop.bundle.secret_detection import _CHUNK_BYTES, file_chunks, looks_secret
 
 # Put together here, so that no scanner takes this file for one that holds credentials.
 KEY_BLOCK = "-----BEGIN {} KEY-----\nMIIE\n-----END {} KEY-----\n"
@@ -16,7 +16,7 @@ LETTERS = "aB3" * 20
 def judge(tmp_path: Path, name: str, content: str | bytes) -> bool:
     path = tmp_path / "file"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return looks_secret(PurePosixPath(name), path)
+    return looks_secret(PurePosixPath(name), lambda: file_chunks(path))
 
 
 SECRETS = {

@@ -359,3 +359,23 @@ def test_project_is_recognised_by_what_is_in_it(
 ) -> None:
     with open_project(write_zip(tmp_path / "project.zip", files)) as source:
         assert recognise(source) is framework
+
+
+def test_secrets_are_a_warning_that_names_them_and_shows_none(tmp_path: Path) -> None:
+    secret = "sk-" + "aB3" * 20
+    files = FILES | {".env": f"KEY={secret}", "deep/notes.txt": f"the key is {secret}"}
+    zipped = validate_archive(write_zip(tmp_path / "model.zip", files), Framework.CUSTOM)
+    folder = validate_folder(write_folder(tmp_path / "model", files))
+    assert zipped.warnings == folder.warnings
+    (warning,) = zipped.warnings
+    assert ".env, deep/notes.txt" in warning
+    assert secret not in warning
+
+
+def test_large_file_is_judged_by_its_name_alone(tmp_path: Path) -> None:
+    weights = b"sk-" + b"aB3" * 20 + os.urandom(SOURCE_LIMIT_BYTES)
+    files = FILES | {"weights.bin": weights, "store.p12": weights}
+    report = validate_archive(write_zip(tmp_path / "model.zip", files), Framework.CUSTOM)
+    (warning,) = report.warnings
+    assert "store.p12" in warning
+    assert "weights.bin" not in warning
