@@ -7,9 +7,11 @@ from pathlib import Path
 from byop.domain.deployments import EngineStatus, ReplicaStatus
 from byop.domain.identifiers import ModelVersionId
 from byop.engine.frames import MAX_PAYLOAD_BYTES
+from byop.engine.isolation import Allowance, open_isolation
 from byop.engine.local import LocalEngine
 from byop.engine.replica import RestartPolicy
 from byop.ports.engine import ModelLaunch
+from byop.settings import IsolationMode
 from tests.engine.conftest import DEPLOYMENT, DOUBLE, MODEL, PATIENCE_S, Bench, Models
 
 NEIGHBOUR = ModelVersionId(2)
@@ -26,7 +28,8 @@ async def opened_bench(
     max_answer_bytes: int = MAX_PAYLOAD_BYTES,
 ) -> AsyncIterator[Bench]:
     """Give an engine; at the end its workers are gone."""
-    del isolation
+    mode: IsolationMode = "process" if isolation == "process" else "auto"
+    confined = open_isolation(mode, allowance=Allowance(), root=folder / "isolation")
     engine = LocalEngine(
         run_dir=folder / "run",
         load_timeout_s=load_timeout_s,
@@ -35,12 +38,14 @@ async def opened_bench(
         linger_s=0.1,
         policy=policy,
         max_answer_bytes=max_answer_bytes,
+        isolation=confined,
     )
     await engine.open()
     try:
         yield Bench(engine)
     finally:
         await engine.close(drain_s=0.5)
+        confined.close()
 
 
 async def run_beside_a_neighbour(bench: Bench, models: Models, model: ModelLaunch) -> None:

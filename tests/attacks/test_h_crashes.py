@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -19,7 +21,7 @@ from tests.attacks.engines import (
     run_beside_a_neighbour,
     status_of,
 )
-from tests.engine.conftest import Bench, Models, deployment, until
+from tests.engine.conftest import DOUBLE, Bench, Models, deployment, until
 
 CRASHING = """
     import ctypes, os, signal
@@ -46,6 +48,11 @@ def models(tmp_path: Path) -> Models:
 async def bench(tmp_path: Path, isolation: str) -> AsyncIterator[Bench]:
     async with opened_bench(tmp_path, isolation) as bench:
         yield bench
+
+
+def is_up_again(bench: Bench, restarts: int) -> bool:
+    replica = status_of(bench)
+    return replica.restarts == restarts and replica.status is not RunStatus.STARTING
 
 
 async def crash_once(bench: Bench, models: Models, kind: float, told: str) -> None:
@@ -142,7 +149,7 @@ async def test_h05_loop_is_error_while_its_worker_answers_and_a_deploy_ends_it(
         with pytest.raises(ModelCrashedError):
             await bench.predict(1)
     await bench.until(RunStatus.ERROR)
-    answered = []
+    answered: list[float] = []
     while not answered:
         try:
             answered = await bench.predict(8.0)
@@ -162,9 +169,8 @@ async def test_h05_loop_ends_when_a_worker_stays_up(
     async with opened_bench(tmp_path, isolation, policy=policy) as bench:
         model = models.step(
             """
-            import os, pathlib, threading
-            if not (pathlib.Path(__file__).parent / "calm").exists():
-                threading.Timer(0.01, os._exit, [4]).start()
+            import os, threading
+            threading.Timer(0.01, os._exit, [4]).start()
 
             def process_data(input_data):
                 return {"y": input_data["x"]}
@@ -172,10 +178,10 @@ async def test_h05_loop_ends_when_a_worker_stays_up(
         )
         bench.engine.start(deployment(model))
         await bench.until(RunStatus.ERROR)
-        (model.path.parent / "calm").touch()
+        model.path.write_text(dedent(DOUBLE))
         await bench.until(RunStatus.RUNNING)
         assert status_of(bench).reason is None
-        assert await bench.predict(1.0) == [1.0]
+        assert await bench.predict(1.0) == [2.0]
 
 
 async def test_h05_ends_far_apart_are_no_loop(
@@ -187,9 +193,5 @@ async def test_h05_ends_far_apart_are_no_loop(
         for restarts in range(1, 8):
             with pytest.raises(ModelCrashedError):
                 await bench.predict(1)
-            told = await bench.until_true(
-                lambda found, wanted=restarts: (
-                    replica_of(found).restarts == wanted and found.status is not RunStatus.STARTING
-                )
-            )
-            assert told.status is RunStatus.RUNNING
+            await until(partial(is_up_again, bench, restarts))
+            assert status_of(bench).status is RunStatus.RUNNING
