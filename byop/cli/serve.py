@@ -1,7 +1,6 @@
 """``byop serve``: the server."""
 
 import gc
-import os
 import signal
 import socket
 import sys
@@ -14,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from typing_extensions import override
 
+from byop.cli.private_process import keep_memory_private, secrets_of
 from byop.cli.problems import exit_on_error
 from byop.errors import SettingsInvalidError
 from byop.settings import Settings, load_settings
@@ -48,14 +48,14 @@ def run_server(settings: Settings) -> None:
 
     from byop.bootstrap import build_app, build_gateway  # noqa: PLC0415 - as above
     from byop.cli.draining_server import DrainingServer, stop_signals  # noqa: PLC0415 - as above
+    from byop.engine.masking import Masker  # noqa: PLC0415 - as above
     from byop.server.event_log import configure_logging  # noqa: PLC0415 - as above
     from byop.server.http_protocol import bounded_protocol  # noqa: PLC0415 - as above
 
-    # Models and the logs of workers may hold secrets, and a home may be open to others.
-    os.umask(0o077)
+    keep_memory_private()
     for number in stop_signals():
         signal.signal(number, _end)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, mask=Masker(secrets_of(settings)).mask)
     listener = _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listener.getsockname()[1]}"
