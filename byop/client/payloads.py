@@ -16,6 +16,7 @@ import pyarrow as pa
 from byop.client.api import ARROW_FILE, RECORDS
 from byop.client.frames import decode_frame, encode_frame, encode_json
 from byop.errors import ApiError, InvalidInputError
+from byop.tables.schemas import require_serializable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,12 @@ def selection_params(
 
 
 def write_table(table: pa.Table) -> bytes:
-    """Return the table as an Arrow IPC file."""
+    """Return the table as an Arrow IPC file.
+
+    Raises:
+        InvalidSchemaError: A type nests so deep that Arrow would crash.
+    """
+    require_serializable(table.schema)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)

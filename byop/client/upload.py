@@ -2,7 +2,6 @@
 
 import shlex
 import uuid
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from byop.client.answers import int_at
 from byop.client.api import Api, Call
 from byop.client.progress import show_upload
 from byop.errors import ApiError, InvalidInputError
+from byop.tables.schemas import schema_to_base64
 
 UPLOAD_PATH = "/v1/api/models/upload_and_convert"
 
@@ -58,7 +58,7 @@ class Upload:
             ("output_schema", self.output_schema),
         ):
             if schema is not None:
-                metadata[key] = _base64(schema)
+                metadata[key] = schema_to_base64(schema)
         return metadata
 
 
@@ -174,7 +174,3 @@ def _head(boundary: str, metadata: dict[str, object], file_name: str) -> bytes:
             b"Content-Type: application/octet-stream\r\n\r\n",
         )
     )
-
-
-def _base64(schema: pa.Schema) -> str:
-    return b64encode(schema.serialize().to_pybytes()).decode()

@@ -75,6 +75,19 @@ def require_json(content_type: bytes | None) -> None:
         raise UnsupportedMediaTypeError("Content-Type", text, "send 'application/json' in UTF-8")
 
 
+def require_form(content_type: bytes | None) -> None:
+    """Check the Content-Type of an upload.
+
+    Raises:
+        UnsupportedMediaTypeError: It is no multipart form.
+    """
+    text = (content_type or b"").decode("latin-1")
+    if _media_type(text) != "multipart/form-data":
+        raise UnsupportedMediaTypeError(
+            "Content-Type", text, "send multipart/form-data with parts metadata and file"
+        )
+
+
 @lru_cache(maxsize=256)
 def format_of_answer(accept: bytes | None, default: Format) -> Format:
     """Return the format of an Accept header that we write and that is liked best.

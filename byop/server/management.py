@@ -21,7 +21,7 @@ from byop.json_text import read_json
 from byop.server import docs
 from byop.server.auth import user_of
 from byop.server.bodies import ClientGoneError, read_body, replay, require_plain
-from byop.server.codecs import require_json
+from byop.server.codecs import require_form, require_json
 from byop.server.health import health_routes
 from byop.server.http_answers import Answer, send_answer
 from byop.server.metrics import Metrics
@@ -58,6 +58,7 @@ _PROTECTED = "/v1/api/"
 
 _PARALLEL_LOG_INS = 4
 _PARALLEL_UPLOADS = 16
+_PARALLEL_UPLOAD_CHECKS = 4
 _UNMATCHED = "unmatched"
 _CLIENT_GONE = 499
 _ROUTERS = (config, features, users, workspaces, models, pipelines, deployments, logs)
@@ -81,6 +82,7 @@ def management_app(
     app.state.settings = settings
     app.state.log_ins = anyio.CapacityLimiter(_PARALLEL_LOG_INS)
     app.state.uploads = anyio.CapacityLimiter(_PARALLEL_UPLOADS)
+    app.state.upload_checks = anyio.CapacityLimiter(_PARALLEL_UPLOAD_CHECKS)
     app.include_router(tokens.router)
     for module in _ROUTERS:
         app.include_router(module.router, responses={"default": {"model": Problem}})
@@ -127,7 +129,9 @@ class ManagementEndpoint:
             if scope["method"] == "POST" and scope["path"].startswith(_PROTECTED):
                 user_of(headers.get(b"authorization"), self._tokens)
             require_plain(headers)
-            if scope["path"] not in models.UPLOAD_PATHS:
+            if scope["path"] in models.UPLOAD_PATHS:
+                require_form(headers.get(b"content-type"))
+            else:
                 length = headers.get(b"content-length")
                 body = await read_body(receive, length, limit_bytes=MAX_BODY_BYTES)
                 if body and scope["path"].startswith(_PROTECTED):

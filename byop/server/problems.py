@@ -86,4 +86,6 @@ def problem_answer(error: ByopError, *, source: Source, status: int | None = Non
     headers = _HEADERS.get(status, ())
     if isinstance(error, MethodNotAllowedError):
         headers = ((b"allow", str(error.facts["allowed"]).encode()),)
+    elif isinstance(error, errors.UnsupportedMediaTypeError):
+        headers = ((b"accept-encoding", b"identity"),)  # RFC 9110 section 15.5.16
     return Answer(status, body.encode(), headers=headers)

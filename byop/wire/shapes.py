@@ -20,6 +20,9 @@ def _parsed(value: object) -> object:
     return read_json(value) if value.strip() else None
 
 
+Number = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+"""A number that a database holds."""
+
 JsonObject = Annotated[dict[str, Any] | None, BeforeValidator(_parsed)]
 TextList = Annotated[list[str] | None, BeforeValidator(_parsed)]
 
@@ -63,7 +66,7 @@ class UploadMetadata(Shape):
     """The ``metadata`` part of an upload. Schemas are base64 of Arrow's serialized form."""
 
     name: str
-    workspace_id: int
+    workspace_id: Number
     visibility: Visibility = Visibility.PRIVATE
     conversion: Annotated[ConversionSettings | None, BeforeValidator(_parsed)] = None
     input_schema: str | None = None
@@ -74,14 +77,14 @@ class UploadMetadata(Shape):
 class GetModelVersion(Shape):
     """Ask for one model version."""
 
-    model_version_id: int
+    model_version_id: Number
 
 
 class CreatePipeline(Shape):
     """Make a pipeline version; ``pipeline_id`` is the pipeline's name."""
 
     pipeline_id: str
-    workspace_id: int
+    workspace_id: Number
     definition: dict[str, Any] | str | None = None
 
 
@@ -93,19 +96,19 @@ class DeployPipeline(Shape):
     """
 
     deploy_id: str
-    pipeline_version_pk_id: int
-    pipeline_id: int | None = None
+    pipeline_version_pk_id: Number
+    pipeline_id: Number | None = None
     engine_config: dict[str, Any] | str | None = None
-    model_ids: list[int] | None = None
-    model_configs: list[int] | None = None
+    model_ids: list[Number] | None = None
+    model_configs: list[Number] | None = None
     models: list[dict[str, Any]] | None = None
 
 
 class UndeployPipeline(Shape):
     """Stop a deployment, named by itself or by its pipeline."""
 
-    pipeline_id: int | None = None
-    deployment_id: int | None = None
+    pipeline_id: Number | None = None
+    deployment_id: Number | None = None
 
 
 class GetDeployment(Shape):
@@ -117,7 +120,7 @@ class GetDeployment(Shape):
 class GetExternalUrl(Shape):
     """Ask for the inference URL of a pipeline."""
 
-    workspace_id: int
+    workspace_id: Number
     pipeline_name: str
 
 
@@ -125,10 +128,10 @@ class GetLogs(Shape):
     """Ask for a page of a pipeline's inference log; ``pipeline_id`` is the pipeline's name."""
 
     pipeline_id: str
-    workspace_id: int
+    workspace_id: Number
     cursor: str | None = None
     order: Literal["Asc", "Desc", "asc", "desc"] = "Desc"
-    page_size: int | None = Field(default=None, description="At most this many rows; 1000")
+    page_size: Number | None = Field(default=None, description="At most this many rows; 1000")
     start_time: str | None = Field(default=None, description="RFC 3339, together with end_time")
     end_time: str | None = Field(default=None, description="RFC 3339, together with start_time")
 
