@@ -144,10 +144,9 @@ class Worker:
 
     def kill(self, reason: str) -> None:
         """End the process at once; ``ended`` tells ``reason``."""
-        self._end_reason = self._end_reason or reason
         self._is_retiring = True
-        if self._process is not None:
-            self._process.kill()
+        if self._process is None or self._process.kill():  # else it has a reason of its own
+            self._end_reason = self._end_reason or reason
 
     async def drain(self, *, exit_s: float) -> None:
         """Let the worker exit by itself when it has no request left; kill it after ``exit_s``."""

@@ -111,11 +111,13 @@ class WorkerProcess:
             target=self._wait, args=(drain, loop, on_exit), name="worker-exit", daemon=True
         ).start()
 
-    def kill(self) -> None:
-        """End the process and those that it started, at once. Idempotent."""
+    def kill(self) -> bool:
+        """End the process and those that it started, at once; return whether it was there."""
         with self._lock:
-            if not self._is_reaped:
-                self._end()
+            if self._is_reaped:
+                return False
+            self._end()
+            return True
 
     def describe_end(self, code: int) -> str:
         """Return in words how the process ended. ``code`` is what ``on_exit`` was called with."""
