@@ -430,8 +430,11 @@ class StoredFileDamagedError(StorageUnavailableError):
 
 def storage_error(what: str, error: OSError) -> StorageUnavailableError:
     """Return the error that says that the disk refused ``what``, and whether it is full."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return StorageFullError(f"{what}: no space is left; nothing was kept, free some space")
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return StorageFullError(
+            f"{what}: no space is left ({error.strerror}); nothing was kept, free some space or"
+            " raise the limit"
+        )
     return StorageUnavailableError(f"{what}: {error.strerror or error}")
 
 

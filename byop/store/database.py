@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -16,7 +16,9 @@ from byop.errors import (
     InvalidInputError,
     NotFoundError,
     SettingsInvalidError,
+    StorageFullError,
     StorageUnavailableError,
+    storage_error,
 )
 from byop.store.migrations.runner import migrate
 from byop.store.write_ahead import enter_wal_mode
@@ -24,18 +26,29 @@ from byop.store.write_ahead import enter_wal_mode
 _BUSY_TIMEOUT_MS = 5000
 _IS_WRITE = "byop_is_write"
 _SQLITE_TAKEN = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}
+_SQLITE_FULL = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
 _POSTGRES_TAKEN = "23505"
+_POSTGRES_FULL = "53100"
 
 
 class Database:
     """One database behind a connection pool, brought to today's revision when it is opened."""
 
     def __init__(self, url: str) -> None:
+        """Open it.
+
+        Raises:
+            SettingsInvalidError: The URL cannot be used.
+            StorageUnavailableError: The database cannot be opened, or is of a newer byop.
+        """
         self._engine = _open_engine(url)
         self._writer = self._engine.execution_options(**{_IS_WRITE: True})
         try:
             with self.write() as connection:
                 migrate(connection)
+        except TypeError as error:  # what drivers say of a parameter that they do not know
+            self.close()
+            raise _unusable(f"has a part that its driver refuses: {error}") from None
         except BaseException:
             self.close()
             raise
@@ -76,14 +89,20 @@ class Database:
 
 
 def _open_engine(url: str) -> Engine:
+    """Return the engine. Of the URL no error repeats more than a driver's name: it may hold a key.
+
+    Parameters stay out of error texts too: among them are password hashes.
+    """
     try:
         address = make_url(url)
-        # Parameters stay out of error texts: among them are password hashes.
         engine = create_engine(address, hide_parameters=True)
-    except (ArgumentError, ImportError) as error:
-        raise SettingsInvalidError(
-            "BYOP_DATABASE_URL", f"cannot be opened ({type(error).__name__})"
-        ) from None
+    except NoSuchModuleError as error:
+        raise _unusable(f"names a database or driver that byop does not know: {error}") from None
+    except ImportError as error:
+        raise _unusable(f"needs the package {error.name}, which is not installed") from None
+    except (ArgumentError, TypeError, ValueError) as error:
+        why = f"is no SQLAlchemy URL ({type(error).__name__}); see docs/settings.md"
+        raise _unusable(why) from None
     if engine.dialect.name == "sqlite":
         _make_private_file(address)
         event.listen(engine, "connect", _prepare_sqlite)
@@ -98,7 +117,7 @@ def _make_private_file(address: URL) -> None:
     try:
         Path(address.database).touch(mode=0o600)
     except OSError as error:
-        raise StorageUnavailableError(f"cannot open the metadata: {error.strerror}") from error
+        raise storage_error("cannot open the metadata", error) from error
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -117,6 +136,10 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
 
+def _unusable(why: str) -> SettingsInvalidError:
+    return SettingsInvalidError("BYOP_DATABASE_URL", why)
+
+
 def _is_taken(error: IntegrityError) -> bool:
     name = getattr(error.orig, "sqlite_errorname", None)
     return name in _SQLITE_TAKEN or getattr(error.orig, "sqlstate", None) == _POSTGRES_TAKEN
@@ -131,5 +154,20 @@ def _unstorable() -> InvalidInputError:
 
 
 def _refusal(error: DBAPIError | PoolTimeoutError) -> StorageUnavailableError:
-    why = error.orig if isinstance(error, DBAPIError) else "no connection came free"
-    return StorageUnavailableError(f"the metadata database refuses: {why}")
+    if isinstance(error, PoolTimeoutError):
+        return StorageUnavailableError("the metadata database refuses: no connection came free")
+    if _is_full(error):
+        return StorageFullError(
+            f"the metadata takes no more ({error.orig}): free space on its disk, or raise the"
+            " quota or the limit on file sizes; reading goes on"
+        )
+    return StorageUnavailableError(f"the metadata database refuses: {error.orig}")
+
+
+def _is_full(error: DBAPIError) -> bool:
+    """Return whether no room was left: on the disk, in a quota, below a limit on file sizes.
+
+    SQLite has a code of its own for the first alone; of the others it says that a write failed.
+    """
+    name = getattr(error.orig, "sqlite_errorname", None)
+    return name in _SQLITE_FULL or getattr(error.orig, "sqlstate", None) == _POSTGRES_FULL

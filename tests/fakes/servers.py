@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,14 +105,19 @@ def server_environ(home: Path, extra: Mapping[str, str] | None = None) -> dict[s
     return {**environ, **(extra or {})}
 
 
-def start_server(home: Path, extra: Mapping[str, str] | None = None) -> RunningServer:
-    """Start a server and return it once it answers. The caller ends it."""
+def start_server(
+    home: Path, extra: Mapping[str, str] | None = None, *, wrapper: Sequence[str] = ()
+) -> RunningServer:
+    """Start a server and return it once it answers. The caller ends it.
+
+    ``wrapper`` is a command that becomes the server (``exec``), for limits and namespaces.
+    """
     home.parent.mkdir(parents=True, exist_ok=True)
     output = home.parent / f"{home.name}-output.txt"
     start = output.stat().st_size if output.exists() else 0
     with output.open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "byop", "serve", "--port", "0"],
+            [*wrapper, sys.executable, "-m", "byop", "serve", "--port", "0"],
             cwd=ROOT,
             env=server_environ(home, extra),
             stdin=subprocess.DEVNULL,

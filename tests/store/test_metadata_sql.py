@@ -182,7 +182,16 @@ def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("url", ["not a url secret", "nosuchdb://u:secret@h/d", "sqlite://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "not a url secret",
+        "nosuchdb://u:secret@h/d",
+        "postgresql+nosuchdriver://u:secret@h/d",
+        "postgresql://u:secret@h:port/d",
+        "sqlite://",
+    ],
+)
 def test_url_that_cannot_be_used_is_a_setting_error_without_the_url(url: str) -> None:
     with pytest.raises(SettingsInvalidError, match="BYOP_DATABASE_URL") as caught:
         SqlMetadataStore(url, secrets=AesGcmSecretBox(bytes(32)))
