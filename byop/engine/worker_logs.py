@@ -85,7 +85,7 @@ class _Allowance:
 class LogDrain:
     """Reads one worker's output until its end, never letting the worker wait.
 
-    Of a flood whole lines are dropped, and a line says how many bytes they were.
+    Of a flood whole lines are dropped: one line says so, and one afterwards how many bytes.
     """
 
     def __init__(
@@ -117,6 +117,8 @@ class LogDrain:
         rest = ""
         while chunk := self._read():
             if not self._allowance.take(len(chunk)):
+                if not self._dropped_bytes:
+                    self._keep(["[byop: the model prints too much at once: output is dropped]"])
                 self._dropped_bytes += len(chunk) + len(rest.encode("utf-8", "replace"))
                 rest = ""
                 continue
@@ -148,7 +150,7 @@ class LogDrain:
 
     def _tell_dropped(self) -> None:
         if self._dropped_bytes:
-            self._keep([f"[byop: {self._dropped_bytes} bytes of output were dropped: too fast]"])
+            self._keep([f"[byop: {self._dropped_bytes} bytes of output were dropped]"])
             self._dropped_bytes = 0
 
     def _cut(self, line: str) -> tuple[str, str]:
