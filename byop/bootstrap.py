@@ -9,7 +9,9 @@ from pathlib import Path
 import structlog
 from starlette.types import ASGIApp
 
+from byop.bundle.archive_limits import ArchiveLimits
 from byop.engine.environments import VirtualEnvironments
+from byop.engine.isolation import Allowance, Isolation, open_isolation
 from byop.engine.local import LocalEngine
 from byop.engine.run_directories import open_run_directory, remove_run_directory
 from byop.errors import SettingsInvalidError
@@ -66,6 +68,7 @@ class Gateway:
     services: Services
     settings: Settings
     engine: LocalEngine
+    isolation: Isolation
     log: SqliteInferenceLog
     metadata: SqlMetadataStore
     conversions: Conversions
@@ -95,6 +98,7 @@ class Gateway:
         await self.engine.close(drain_s=self.settings.drain_s)
         await asyncio.to_thread(self.log.close)
         self.metadata.close()
+        self.isolation.close()
         remove_run_directory(self.run_dir)
         self.lock.release()
 
@@ -104,6 +108,7 @@ def build_gateway(settings: Settings) -> Gateway:
 
     Raises:
         HomeLockedError: Another server owns the data directory.
+        SettingsInvalidError: The isolation that is asked for does not work here.
         SecretKeyInvalidError: The key of stored secrets is wrong or missing.
         StorageUnavailableError: A database cannot be opened.
     """
@@ -118,7 +123,8 @@ def build_gateway(settings: Settings) -> Gateway:
     )
     log = SqliteInferenceLog(home / "inference-log.sqlite3", durability=settings.log_durability)
     blobs = FileBlobStore(home / "blobs")
-    files = ModelFiles(blobs=blobs, root=home / "models")
+    limits = _archive_limits(settings)
+    files = ModelFiles(blobs=blobs, root=home / "models", limits=limits)
     environments = VirtualEnvironments(
         root=settings.environments_path,
         installer=settings.installer,
@@ -127,7 +133,9 @@ def build_gateway(settings: Settings) -> Gateway:
         timeout_s=settings.build_timeout_s,
     )
     run_dir = open_run_directory(home)
+    isolation = _isolate(settings)
     engine = LocalEngine(
+        isolation=isolation,
         run_dir=run_dir,
         load_timeout_s=settings.load_timeout_s,
         queue_limit=settings.queue_limit,
@@ -161,6 +169,7 @@ def build_gateway(settings: Settings) -> Gateway:
             conversions=conversions,
             clock=clock,
             max_upload_bytes=settings.max_upload_bytes,
+            archive_limits=limits,
         ),
         pipelines=PipelineService(metadata=metadata, clock=clock),
         deployments=DeploymentService(
@@ -185,6 +194,7 @@ def build_gateway(settings: Settings) -> Gateway:
         services=services,
         settings=settings,
         engine=engine,
+        isolation=isolation,
         log=log,
         metadata=metadata,
         conversions=conversions,
@@ -202,7 +212,33 @@ def build_app(gateway: Gateway) -> ASGIApp:
         open=gateway.open,
         close=gateway.close,
         check_ready=gateway.check_ready,
+        isolation=gateway.isolation.level,
     )
+
+
+def _archive_limits(settings: Settings) -> ArchiveLimits:
+    return ArchiveLimits(
+        total_bytes=settings.max_archive_bytes,
+        entries=settings.max_archive_entries,
+        ratio=settings.max_archive_ratio,
+        depth=settings.max_archive_depth,
+        path_bytes=settings.max_archive_path_bytes,
+    )
+
+
+def _isolate(settings: Settings) -> Isolation:
+    isolation = open_isolation(
+        settings.isolation,
+        allowance=Allowance.from_settings(settings),
+        root=settings.home / "isolation",
+    )
+    held = sorted(isolation.controllers)
+    if isolation.level == "bubblewrap":
+        _log.info("workers are isolated", level=isolation.level, cgroups=held)
+    else:
+        why = isolation.reason
+        _log.warning("workers are less isolated", level=isolation.level, why=why, cgroups=held)
+    return isolation
 
 
 def _set_up_once(identity: IdentityService, settings: Settings) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 import stat
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +12,9 @@ from pathlib import Path, PurePosixPath
 from byop.bundle.archive_limits import DEFAULT_LIMITS, ArchiveLimits
 from byop.bundle.archive_reader import Archive, ArchiveEntry, open_archive
 from byop.bundle.project_files import collect_files
-from byop.bundle.sealed_folders import flush, remove_folder, seal_folder
+from byop.bundle.sealed_folders import new_sealed_folder
 from byop.bundle.secret_detection import file_chunks, looks_secret
-from byop.errors import InvalidBundleError, SecretInBundleError, storage_error
-
-UNFINISHED = ".unpacking-"
+from byop.errors import InvalidBundleError, SecretInBundleError
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _PLAIN_FILE = (stat.S_IFREG | 0o644) << 16
@@ -71,32 +68,17 @@ def pack(folder: Path, target: Path, *, allow_secrets: bool = False) -> PackedBu
 
 
 def unpack(zip_path: Path, target: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
-    """Unpack the zip into the folder ``target``, which is absent or empty before, and seal it.
+    """Unpack the zip into the sealed folder ``target`` (see ``new_sealed_folder``).
 
-    A single top folder is taken off. ``target`` appears when it is complete and on the disk: a
-    crash or a bad zip leaves nothing under its name. What a crash leaves beside it is named
-    ``UNFINISHED + target.name + ...``.
+    A single top folder is taken off.
 
     Raises:
         InvalidArchiveError: It is no zip, is damaged, or has an entry that must not be unpacked.
         StorageUnavailableError: The disk refuses, or is full; nothing is kept.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise storage_error(f"cannot unpack into {target.parent}", error) from error
-    try:
-        with open_archive(zip_path, limits) as archive:
-            for entry in archive.entries:
-                _extract(archive, entry, unfinished)
-        seal_folder(unfinished)
-        unfinished.replace(target)
-        flush(target.parent)
-    except OSError as error:
-        raise storage_error(f"cannot unpack into {target.parent}", error) from error
-    finally:
-        remove_folder(unfinished)
+    with open_archive(zip_path, limits) as archive, new_sealed_folder(target) as folder:
+        for entry in archive.entries:
+            _extract(archive, entry, folder)
 
 
 def _write(files: Mapping[PurePosixPath, Path], target: Path) -> None:

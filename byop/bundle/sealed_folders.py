@@ -3,7 +3,38 @@
 import os
 import shutil
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from byop.errors import storage_error
+
+UNFINISHED = ".unfinished-"
+"""How names begin of what a crash leaves beside the folders."""
+
+
+@contextmanager
+def new_sealed_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which becomes ``target`` at the end: read-only, on the disk.
+
+    ``target`` is absent or empty before. A failure leaves nothing, a crash nothing under its name.
+
+    Raises:
+        StorageUnavailableError: The disk refuses, or is full, while it is filled too.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{target.name}.", dir=target.parent))
+        try:
+            yield staging
+            seal_folder(staging)
+            staging.replace(target)
+            flush(target.parent)
+        finally:
+            remove_folder(staging)
+    except OSError as error:
+        raise storage_error(f"cannot write the folder {target}", error) from error
 
 
 def seal_folder(folder: Path) -> None:

@@ -1,33 +1,38 @@
-"""Model uploads: the multipart body streams through a thread into the store, never kept whole.
+"""Model uploads: the multipart body streams into the store, never kept whole.
 
 Sources: seed 001, "Upload Model to Workspace" and "Stream Upload Model to Workspace"; seed 004's
-generated curl command. The facts come as one JSON part ``metadata`` or as single form fields.
+generated curl command. The facts come as one JSON part ``metadata`` or as single form fields,
+before the file or after it.
 """
 
 import json
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import PurePosixPath
 
-import anyio.from_thread
 import pyarrow as pa
+from anyio import CancelScope, CapacityLimiter, to_thread
 from pydantic import ValidationError
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
 from byop.domain.models import Conversion, Framework, ModelVersion, Signature
 from byop.domain.users import Principal
 from byop.errors import InvalidInputError, InvalidPayloadError, TooLargeError
+from byop.json_text import read_json
+from byop.ports.blobs import IncomingBlob
 from byop.server.bodies import ClientGoneError
-from byop.server.multipart import Part, read_parts
+from byop.server.multipart import MultipartReader, PartHead, PartSink
 from byop.server.validation import validation_message
 from byop.services.models import ModelService, ModelUpload
 from byop.tables.schemas import schema_from_base64
 from byop.wire.shapes import ConversionSettings, UploadMetadata
 
-_MAX_FIELD_BYTES = 4 << 20
-_COPY_BYTES = 1 << 20
+OVERHEAD_BYTES = 8 << 20
+"""What a body may have beside its file."""
+
+_MAX_FIELDS_BYTES = 4 << 20
+_BATCH_BYTES = 1 << 20
+"""What one upload holds in memory while it waits for the disk, beside what the socket holds."""
+
 _FORM_FIELDS = frozenset({"name", "filename", "visibility", "workspace_id"})
 """Those of seed 001, "Stream Upload Model to Workspace". Others may still come after the file."""
 _FRAMEWORK_BY_SUFFIX = {
@@ -37,75 +42,120 @@ _FRAMEWORK_BY_SUFFIX = {
 }
 
 
-def body_chunks(receive: Receive) -> Iterator[bytes]:
-    """Yield a request's body in a thread that the event loop's thread pool runs.
+class UploadReceiver:
+    """Turns the pieces of one multipart body into a model version. ``close`` must come last."""
+
+    def __init__(
+        self, models: ModelService, principal: Principal, boundary: bytes, *, max_upload_bytes: int
+    ) -> None:
+        self._models = models
+        self._principal = principal
+        self._max_upload_bytes = max_upload_bytes
+        self._left_bytes = max_upload_bytes + OVERHEAD_BYTES
+        self._reader = MultipartReader(boundary, self._open_part)
+        self._fields: dict[str, bytearray] = {}
+        self._file: IncomingBlob | None = None
+        self._file_name: str | None = None
+
+    def feed(self, chunks: Iterable[bytes]) -> None:
+        """Take the next bytes of the body. Writes to the disk.
+
+        Raises:
+            InvalidInputError: The body or its metadata cannot be read, or the service refuses.
+            StorageUnavailableError: The disk refuses, or is full.
+        """
+        for chunk in chunks:
+            self._left_bytes -= len(chunk)
+            if self._left_bytes < 0:
+                raise TooLargeError("uploaded file", self._max_upload_bytes)
+            self._reader.feed(chunk)
+
+    def finish(self) -> ModelVersion:
+        """Store the file and return its version. Reads a zip whole; raises as ``feed``."""
+        self._reader.finish()
+        if self._file is None:
+            raise InvalidPayloadError("the multipart body has no part 'file'")
+        upload = _upload_of(self._read_fields(), self._file_name)
+        return self._models.finish_upload(self._principal, upload, self._file)
+
+    def close(self) -> None:
+        """Remove what was not stored."""
+        if self._file is not None:
+            self._file.discard()
+
+    def _open_part(self, head: PartHead) -> PartSink:
+        if head.name == "file":
+            return self._open_file(head.file_name)
+        if head.name in self._fields:
+            raise InvalidPayloadError(f"the body has the part {head.name[:80]!r} twice")
+        field = self._fields[head.name] = bytearray()
+
+        def add(data: bytes) -> None:
+            field.extend(data)
+            if sum(map(len, self._fields.values())) > _MAX_FIELDS_BYTES:
+                raise TooLargeError("the metadata of an upload", _MAX_FIELDS_BYTES)
+
+        return add
+
+    def _open_file(self, file_name: str | None) -> PartSink:
+        """Refuse early what the fields so far show to be wrong: the file may be large."""
+        if self._file is not None:
+            raise InvalidPayloadError("the body has the part 'file' twice")
+        if _tell_all(self._fields):
+            self._models.check_upload(self._principal, _upload_of(self._read_fields(), file_name))
+        self._file_name = file_name
+        self._file = self._models.begin_upload()
+        return self._file.write
+
+    def _read_fields(self) -> dict[str, bytes]:
+        return {name: bytes(value) for name, value in self._fields.items()}
+
+
+async def receive_upload(
+    receive: Receive,
+    receiver: UploadReceiver,
+    *,
+    writers: CapacityLimiter,
+    checkers: CapacityLimiter,
+) -> ModelVersion:
+    """Read a request's body into ``receiver`` and return the version that it stored.
+
+    No thread waits for a client. ``writers`` bounds the threads that write, ``checkers`` those that
+    read whole zips.
 
     Raises:
         ClientGoneError: The client left before the end.
     """
+    try:
+        more = True
+        while more:
+            batch, more = await _next_batch(receive)
+            await to_thread.run_sync(receiver.feed, batch, limiter=writers)
+        return await to_thread.run_sync(receiver.finish, limiter=checkers)
+    finally:
+        # In a thread, and also when the request is cancelled: a large file takes long to remove.
+        with CancelScope(shield=True):
+            await to_thread.run_sync(receiver.close, limiter=writers)
 
-    async def next_message() -> Message:
-        return await receive()
 
-    more = True
-    while more:
-        message = anyio.from_thread.run(next_message)
+async def _next_batch(receive: Receive) -> tuple[list[bytes], bool]:
+    """Return the next bytes of the body, and whether more come."""
+    batch: list[bytes] = []
+    size = 0
+    while size < _BATCH_BYTES:
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        more = message.get("more_body", False)
-        if message.get("body"):
-            yield message["body"]
+        batch.append(message.get("body", b""))
+        size += len(batch[-1])
+        if not message.get("more_body", False):
+            return batch, False
+    return batch, True
 
 
-@dataclass(frozen=True, slots=True)
-class UploadReceiver:
-    """Turns a multipart body into a model version.
-
-    ``spool_dir`` takes a file part that comes before its metadata.
-    """
-
-    models: ModelService
-    spool_dir: Path
-    max_upload_bytes: int
-
-    def receive(
-        self, principal: Principal, chunks: Iterator[bytes], boundary: bytes
-    ) -> ModelVersion:
-        """Store the upload and return its version. Blocks while chunks come.
-
-        Raises:
-            InvalidInputError: The body or the metadata cannot be read, or the service refuses.
-        """
-        fields: dict[str, bytes] = {}
-        with tempfile.TemporaryFile(dir=self.spool_dir) as spool:
-            spooled: str | None = None
-            for part in read_parts(chunks, boundary):
-                if part.name != "file":
-                    fields[part.name] = part.read(_MAX_FIELD_BYTES)
-                elif _tell_all(fields):
-                    upload = _upload_of(fields, part.file_name)
-                    return self.models.upload(principal, upload, part.chunks)
-                else:
-                    spooled = part.file_name or ""
-                    self._spool(part, spool)
-            if spooled is None:
-                raise InvalidPayloadError("the multipart body has no part 'file'")
-            spool.seek(0)
-            stored = iter(lambda: spool.read(_COPY_BYTES), b"")
-            return self.models.upload(principal, _upload_of(fields, spooled), stored)
-
-    def _spool(self, part: Part, spool: IO[bytes]) -> None:
-        size = 0
-        for chunk in part.chunks:
-            size += len(chunk)
-            if size > self.max_upload_bytes:
-                raise TooLargeError("uploaded file", self.max_upload_bytes)
-            spool.write(chunk)
-
-
-def _tell_all(fields: Mapping[str, bytes]) -> bool:
-    """Return whether the fields that came so far say what the file is, so that it can stream."""
-    return "metadata" in fields or fields.keys() >= _FORM_FIELDS
+def _tell_all(fields: Collection[str]) -> bool:
+    """Return whether the fields that came so far say what the file is."""
+    return "metadata" in fields or _FORM_FIELDS.issubset(fields)
 
 
 def _upload_of(fields: Mapping[str, bytes], part_file_name: str | None) -> ModelUpload:
@@ -128,7 +178,7 @@ def _upload_of(fields: Mapping[str, bytes], part_file_name: str | None) -> Model
 def _metadata(fields: Mapping[str, bytes]) -> UploadMetadata:
     try:
         if "metadata" in fields:
-            return UploadMetadata.model_validate_json(fields["metadata"])
+            return UploadMetadata.model_validate(read_json(fields["metadata"]))
         texts = {name: value.decode() for name, value in fields.items()}
         return UploadMetadata.model_validate(texts)
     except ValidationError as error:

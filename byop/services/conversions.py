@@ -7,11 +7,10 @@ once. Anything wrong ends in status ``error`` with the reason in ``error_summary
 import platform
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
-from byop.bundle.validation import BundleReport, validate_archive
+from byop.bundle.validation import BundleReport
 from byop.domain.deployments import ModelResources
 from byop.domain.models import Framework, ModelStatus, ModelVersion, Signature
 from byop.errors import ByopError, EnvironmentBuildFailedError, ServerStoppingError
@@ -94,8 +93,8 @@ class Conversions:
             log.info("model version ready", environment=done.environment.key)
 
     def _prepare(self, version: ModelVersion) -> _Converted:
-        report = _validate(version, self._files.archive(version))
-        lines = _lines(version, report)
+        report = self._files.project(version)
+        lines = requirement_lines(version, report)
         environment = self._environments.ensure(version.conversion.framework, lines)
         path = self._files.locate(version)
         declared = _declared(version, report)
@@ -126,9 +125,9 @@ class Conversions:
         )
 
 
-def requirement_lines(version: ModelVersion, archive: Path | None) -> tuple[str, ...]:
+def requirement_lines(version: ModelVersion, report: BundleReport | None) -> tuple[str, ...]:
     """Return the requirement lines of the zip, if it is one, and of the upload."""
-    return _lines(version, _validate(version, archive))
+    return (*(report.requirements if report else ()), *version.conversion.requirements)
 
 
 def pending(framework: Framework) -> ModelStatus:
@@ -136,14 +135,6 @@ def pending(framework: Framework) -> ModelStatus:
     if framework is Framework.ONNX:
         return ModelStatus.PENDING_LOAD_NATIVE
     return ModelStatus.PENDING_LOAD_CONTAINER
-
-
-def _validate(version: ModelVersion, archive: Path | None) -> BundleReport | None:
-    return None if archive is None else validate_archive(archive, version.conversion.framework)
-
-
-def _lines(version: ModelVersion, report: BundleReport | None) -> tuple[str, ...]:
-    return (*(report.requirements if report else ()), *version.conversion.requirements)
 
 
 def _attempting(framework: Framework) -> ModelStatus:

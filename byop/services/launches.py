@@ -58,7 +58,7 @@ class Launches:
         found = self._environments.get(model.environment_key)
         if found is not None:
             return found
-        lines = requirement_lines(model, self._files.archive(model))
+        lines = requirement_lines(model, self._files.project(model))
         return self._environments.ensure(model.conversion.framework, lines)
 
     def _resources(self, deployment: Deployment, model: ModelVersion) -> ModelResources:

@@ -1,16 +1,17 @@
 """Models: upload versions, look them up."""
 
 import uuid
-import zipfile
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from byop.domain.identifiers import require_dns_label
+from byop.bundle.archive_limits import DEFAULT_LIMITS, ArchiveLimits
+from byop.bundle.archive_reader import check_archive
+from byop.domain.identifiers import WorkspaceId, require_dns_label
 from byop.domain.models import Conversion, Framework, ModelVersion, Signature, Visibility
 from byop.domain.users import Principal
-from byop.errors import InvalidArchiveError, InvalidInputError
-from byop.ports.blobs import BlobStore
+from byop.errors import InvalidInputError
+from byop.ports.blobs import BlobStore, IncomingBlob
 from byop.ports.clock import Clock
 from byop.ports.metadata import MetadataStore
 from byop.services.access import Access
@@ -41,39 +42,54 @@ class ModelService:
         conversions: Conversions,
         clock: Clock,
         max_upload_bytes: int,
+        archive_limits: ArchiveLimits = DEFAULT_LIMITS,
     ) -> None:
         self._metadata = metadata
         self._blobs = blobs
         self._conversions = conversions
         self._clock = clock
         self._max_upload_bytes = max_upload_bytes
+        self._archive_limits = archive_limits
         self._access = Access(metadata)
 
-    def upload(
-        self, principal: Principal, upload: ModelUpload, chunks: Iterable[bytes]
-    ) -> ModelVersion:
-        """Store the file as a new version and begin its conversion. Blocks while chunks come.
+    def check_upload(self, principal: Principal, upload: ModelUpload) -> None:
+        """Make sure, before the file comes, that the caller may upload this.
 
         Raises:
             InvalidNameError: The name is no DNS label.
             NotFoundError: No such workspace for this caller.
-            InvalidArchiveError: A zip is expected and the file is none.
-            InvalidInputError: The file is empty.
-            TooLargeError: The file is over the limit.
         """
-        owner = self._access.user(principal)
-        workspace = self._access.workspace(principal, upload.workspace_id)
+        self._access.user(principal)
+        self._access.workspace(principal, upload.workspace_id)
         require_dns_label("model", upload.name)
+
+    def begin_upload(self) -> IncomingBlob:
+        """Return where the file's bytes go. The caller discards it at last.
+
+        Raises:
+            StorageUnavailableError: The disk refuses, or is full.
+        """
+        return self._blobs.begin(limit_bytes=self._max_upload_bytes)
+
+    def finish_upload(
+        self, principal: Principal, upload: ModelUpload, file: IncomingBlob
+    ) -> ModelVersion:
+        """Store the whole file as a new version and begin its conversion. Reads a zip whole.
+
+        Raises:
+            InvalidNameError: The name is no DNS label.
+            NotFoundError: No such workspace for this caller.
+            InvalidArchiveError: A zip is expected and the file is none that can be unpacked.
+            InvalidInputError: The file is empty.
+            StorageUnavailableError: The disk refuses, or is full.
+        """
+        self.check_upload(principal, upload)
         framework = upload.conversion.framework
-        blob = self._blobs.put(
-            chunks,
-            limit_bytes=self._max_upload_bytes,
-            check=_file_check(framework, upload.file_name),
-        )
+        blob = file.commit(partial(self._check_file, framework, upload.file_name))
         version = self._metadata.models.add_version(
             name=upload.name,
-            workspace_id=workspace.id,
-            owner=owner,
+            workspace_id=WorkspaceId(upload.workspace_id),
+            owner=self._access.user(principal),
             visibility=upload.visibility,
             version=str(uuid.uuid4()),
             sha=blob.sha,
@@ -95,12 +111,9 @@ class ModelService:
         """
         return self._access.model_version(principal, version_id)
 
-
-def _file_check(framework: Framework, file_name: str) -> Callable[[Path], None]:
-    def check(path: Path) -> None:
+    def _check_file(self, framework: Framework, file_name: str, path: Path) -> None:
         if path.stat().st_size == 0:
             raise InvalidInputError("the uploaded file is empty")
-        if is_packed(framework, file_name) and not zipfile.is_zipfile(path):
-            raise InvalidArchiveError
-
-    return check
+        if is_packed(framework, file_name):
+            needs_python = framework is not Framework.ONNX
+            check_archive(path, self._archive_limits, needs_python=needs_python)

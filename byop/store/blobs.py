@@ -8,11 +8,11 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from byop.errors import NotFoundError, StorageUnavailableError, TooLargeError
+from byop.errors import NotFoundError, StoredFileDamagedError, TooLargeError, storage_error
 from byop.ports.blobs import StoredBlob
 
 _SHA = re.compile(r"[0-9a-f]{64}")
@@ -29,32 +29,26 @@ class FileBlobStore:
             for leftover in self._incoming.iterdir():
                 leftover.unlink()
 
-    def put(
-        self,
-        chunks: Iterable[bytes],
-        *,
-        limit_bytes: int,
-        check: Callable[[Path], None] | None = None,
-    ) -> StoredBlob:
-        """Stream the bytes to disk, flush them, then give them their name."""
+    def begin(self, *, limit_bytes: int) -> "IncomingFile":
+        """Return a new file below ``incoming``."""
         with _disk():
             descriptor, name = tempfile.mkstemp(dir=self._incoming)
-        staging = Path(name)
-        try:
-            stored = _copy(chunks, descriptor, limit_bytes)
-            if check is not None:
-                check(staging)
-            with _disk():
-                self._publish(staging, stored.sha)
-        finally:
-            staging.unlink(missing_ok=True)
-        return stored
+        return IncomingFile(Path(name), descriptor, limit_bytes, self._publish)
 
     def path(self, sha: str) -> Path:
         """Return the file itself, which is read-only."""
         path = self._root / sha[:2] / sha
         if not _SHA.fullmatch(sha) or not path.is_file():
             raise NotFoundError("blob", sha)
+        return path
+
+    def verified_path(self, sha: str) -> Path:
+        """Return the file after comparing its bytes with its name."""
+        path = self.path(sha)
+        with _disk(), path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha:
+            raise StoredFileDamagedError(sha)
         return path
 
     def _publish(self, staging: Path, sha: str) -> None:
@@ -67,21 +61,42 @@ class FileBlobStore:
         _flush_folder(self._root)
 
 
-def _copy(chunks: Iterable[bytes], descriptor: int, limit_bytes: int) -> StoredBlob:
-    """Write the chunks; what their iterator raises passes unchanged."""
-    digest = hashlib.sha256()
-    size = 0
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        for chunk in chunks:
-            size += len(chunk)
-            if size > limit_bytes:
-                raise TooLargeError("the file", limit_bytes)
-            digest.update(chunk)
-            with _disk():
-                _write_all(file.fileno(), chunk)
+class IncomingFile:
+    """The port ``IncomingBlob``: a file below ``incoming`` that ``publish`` gives its name."""
+
+    def __init__(
+        self, path: Path, descriptor: int, limit_bytes: int, publish: Callable[[Path, str], None]
+    ) -> None:
+        self._path = path
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._limit_bytes = limit_bytes
+        self._publish = publish
+        self._digest = hashlib.sha256()
+        self._size_bytes = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Append the bytes and hash them."""
+        self._size_bytes += len(chunk)
+        if self._size_bytes > self._limit_bytes:
+            raise TooLargeError("the file", self._limit_bytes)
+        self._digest.update(chunk)
         with _disk():
-            os.fsync(file.fileno())
-    return StoredBlob(digest.hexdigest(), size)
+            _write_all(self._file.fileno(), chunk)
+
+    def commit(self, check: Callable[[Path], None] | None = None) -> StoredBlob:
+        """Check and flush the file, then rename it."""
+        if check is not None:
+            check(self._path)
+        sha = self._digest.hexdigest()
+        with _disk():
+            os.fsync(self._file.fileno())
+            self._publish(self._path, sha)
+        return StoredBlob(sha, self._size_bytes)
+
+    def discard(self) -> None:
+        """Close the file and remove what still has its first name."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 def _write_all(descriptor: int, chunk: bytes) -> None:
@@ -96,7 +111,7 @@ def _disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageUnavailableError(f"cannot store the file: {error.strerror}") from error
+        raise storage_error("cannot store the file", error) from error
 
 
 def _flush_folder(folder: Path) -> None:

@@ -155,7 +155,7 @@ def test_hostile_zip_is_refused_and_leaves_nothing(tmp_path: Path, hostile: Host
     if hostile.fact != "no Python":
         with pytest.raises(InvalidArchiveError):
             unpack(archive, tmp_path / "inside" / "out")
-        assert list((tmp_path / "inside").iterdir()) == []
+        assert list(tmp_path.glob("inside/*")) == []
     assert {path.name for path in tmp_path.iterdir()} <= {"inside", "a.zip"}
 
 
@@ -171,8 +171,8 @@ def test_any_zip_is_refused_or_unpacked_as_zipfile_reads_it(content: bytes) -> N
             assert not out.exists()
         else:
             assert set(files_below(out).values()) <= read_by_zipfile(content)
-        assert {path.name for path in Path(scratch).iterdir()} == {"a.zip", "in"}
-        assert [path.name for path in Path(scratch, "in").iterdir()] in ([], ["out"])
+        assert {path.name for path in Path(scratch).iterdir()} <= {"a.zip", "in"}
+        assert {path.name for path in Path(scratch).glob("in/*")} <= {"out"}
 
 
 def read_by_zipfile(content: bytes) -> set[bytes]:

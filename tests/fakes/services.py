@@ -5,8 +5,9 @@ Two tokens are always valid: ``user-token`` (an administrator) and ``program-tok
 
 import hashlib
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
@@ -33,6 +34,7 @@ from byop.domain.pipelines import Pipeline, PipelineVersion, Step
 from byop.domain.users import Principal, User
 from byop.domain.workspaces import Workspace
 from byop.errors import AlreadyExistsError, ByopError, NotAuthenticatedError, NotFoundError
+from byop.ports.blobs import IncomingBlob, StoredBlob
 from byop.ports.inference_log import LogPage, PageStatus
 from byop.server.services import Services
 from byop.services.admission import Admission, RequestMemory
@@ -128,23 +130,50 @@ class FakeWorkspaces:
         return [w for w in self.kept.values() if user_id in (None, w.created_by)]
 
 
+class FakeFile:
+    """The port ``IncomingBlob`` that keeps what is asked about it."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self.size = 0
+        self.largest_chunk = 0
+        self.is_discarded = False
+
+    def write(self, chunk: bytes) -> None:
+        self.digest.update(chunk)
+        self.size += len(chunk)
+        self.largest_chunk = max(self.largest_chunk, len(chunk))
+
+    def commit(self, check: Callable[[Path], None] | None = None) -> StoredBlob:
+        assert check is None
+        return StoredBlob(self.digest.hexdigest(), self.size)
+
+    def discard(self) -> None:
+        self.is_discarded = True
+
+
 class FakeModels:
-    """Keeps what came; ``largest_chunk`` shows whether a file came in pieces."""
+    """Keeps what came; ``files`` show whether a file came in pieces and was cleared away."""
 
     def __init__(self) -> None:
         self.versions: dict[int, ModelVersion] = {}
         self.uploads: list[ModelUpload] = []
-        self.largest_chunk = 0
+        self.checked: list[ModelUpload] = []
+        self.files: list[FakeFile] = []
 
-    def upload(
-        self, principal: Principal, upload: ModelUpload, chunks: Iterable[bytes]
+    def check_upload(self, principal: Principal, upload: ModelUpload) -> None:
+        assert principal.user_id is not None
+        self.checked.append(upload)
+
+    def begin_upload(self) -> FakeFile:
+        self.files.append(FakeFile())
+        return self.files[-1]
+
+    def finish_upload(
+        self, principal: Principal, upload: ModelUpload, file: IncomingBlob
     ) -> ModelVersion:
         assert principal.user_id is not None
-        digest, size, self.largest_chunk = hashlib.sha256(), 0, 0
-        for chunk in chunks:
-            digest.update(chunk)
-            size += len(chunk)
-            self.largest_chunk = max(self.largest_chunk, len(chunk))
+        stored = file.commit()
         self.uploads.append(upload)
         number = len(self.versions) + 1
         self.versions[number] = ModelVersion(
@@ -154,9 +183,9 @@ class FakeModels:
             workspace_id=WorkspaceId(upload.workspace_id),
             owner_id=principal.user_id,
             version="0b989008-5f1d-453e-8085-98d97be1b722",
-            sha=digest.hexdigest(),
+            sha=stored.sha,
             file_name=upload.file_name,
-            size_bytes=size,
+            size_bytes=stored.size_bytes,
             visibility=upload.visibility,
             conversion=upload.conversion,
             signature=upload.signature,

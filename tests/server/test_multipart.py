@@ -1,11 +1,9 @@
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byop.errors import InvalidPayloadError, TooLargeError
-from byop.server.multipart import boundary_of, read_parts
+from byop.errors import InvalidPayloadError
+from byop.server.multipart import MultipartReader, PartHead, PartSink, boundary_of
 
 _BODY = (
     b"--b0\r\n"
@@ -19,14 +17,27 @@ _BODY = (
 )
 
 
-def _cut(body: bytes, size: int) -> Iterator[bytes]:
-    return (body[start : start + size] for start in range(0, len(body), size))
+Parts = list[tuple[str, str | None, bytes]]
+
+
+def _read(body: bytes, size: int, boundary: bytes = b"b0") -> Parts:
+    """Return the parts of a body that comes in pieces of ``size``."""
+    heads: list[tuple[PartHead, bytearray]] = []
+
+    def open_part(head: PartHead) -> PartSink:
+        heads.append((head, bytearray()))
+        return heads[-1][1].extend
+
+    reader = MultipartReader(boundary, open_part)
+    for start in range(0, len(body), size):
+        reader.feed(body[start : start + size])
+    reader.finish()
+    return [(head.name, head.file_name, bytes(content)) for head, content in heads]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 10_000])
 def test_parts_are_the_same_however_the_body_is_cut(size: int) -> None:
-    parts = [(p.name, p.file_name, p.read(1000)) for p in read_parts(_cut(_BODY, size), b"b0")]
-    assert parts == [
+    assert _read(_BODY, size) == [
         ("metadata", None, b'{"name": "m"}'),
         ("file", "a ä.zip", b"\r\n--b\r\nbytes\r\n"),
     ]
@@ -37,40 +48,47 @@ def test_any_bytes_come_through(content: bytes, size: int) -> None:
     boundary = b"boundary-that-is-not-inside"
     head = b'\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
     body = b"--" + boundary + head + content + b"\r\n--" + boundary + b"--\r\n"
-    assert [p.read(1000) for p in read_parts(_cut(body, size), boundary)] == [content]
+    assert _read(body, size, boundary) == [("file", "f", content)]
 
 
-def test_what_is_left_of_a_part_is_skipped() -> None:
-    assert [part.name for part in read_parts(_cut(_BODY, 5), b"b0")] == ["metadata", "file"]
+def test_what_follows_the_last_boundary_is_left(caplog: pytest.LogCaptureFixture) -> None:
+    assert len(_read(_BODY + b"more\r\n" * 100, 16)) == 2
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("end", [0, 3, 40, 120, 180, len(_BODY) - 5])
 def test_a_body_that_ends_early_is_refused(end: int) -> None:
     with pytest.raises(InvalidPayloadError):
-        [part.read(1000) for part in read_parts(_cut(_BODY[:end], 16), b"b0")]
+        _read(_BODY[:end], 16)
 
 
 def test_a_body_with_another_boundary_is_refused() -> None:
     with pytest.raises(InvalidPayloadError):
-        list(read_parts(_cut(_BODY, 64), b"other"))
+        _read(_BODY, 64, b"other")
 
 
 def test_a_part_without_a_name_is_refused() -> None:
-    body = _BODY.replace(b'; name="metadata"', b"")
     with pytest.raises(InvalidPayloadError, match="no name"):
-        list(read_parts(_cut(body, 64), b"b0"))
+        _read(_BODY.replace(b'; name="metadata"', b""), 64)
+
+
+def test_a_part_with_a_header_twice_is_refused() -> None:
+    line = b'Content-Disposition: form-data; name="metadata"\r\n'
+    with pytest.raises(InvalidPayloadError, match="'content-disposition' twice"):
+        _read(_BODY.replace(line, line * 2), 64)
+
+
+@pytest.mark.parametrize("line", [b"x: " + b"y" * 100_000, b"x: y\r\n" * 1000])
+def test_a_part_with_endless_headers_is_refused(line: bytes) -> None:
+    with pytest.raises(InvalidPayloadError, match=r"cannot be read|twice"):
+        _read(b"--b0\r\n" + line, 64)
 
 
 def test_too_many_parts_are_refused() -> None:
     part = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n'
+    assert len(_read(part * 64 + b"--b--\r\n", 64, b"b")) == 64
     with pytest.raises(InvalidPayloadError, match="more than 64 parts"):
-        list(read_parts(iter([part * 65 + b"--b--\r\n"]), b"b"))
-
-
-def test_reading_a_part_stops_at_the_limit() -> None:
-    part = next(read_parts(_cut(_BODY, 4), b"b0"))
-    with pytest.raises(TooLargeError):
-        part.read(5)
+        _read(part * 65 + b"--b--\r\n", 64, b"b")
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,12 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
 
 from byop.domain.models import Framework, Visibility
-from byop.settings import Settings
 from tests.fakes.services import USER_TOKEN
 from tests.server.conftest import Api
 
@@ -59,11 +57,11 @@ def test_an_upload_is_stored_with_what_its_metadata_says(api: Api, route: str) -
     assert api.fakes.models.versions[1].sha == hashlib.sha256(_CONTENT).hexdigest()
 
 
-def test_metadata_may_come_after_the_file(api: Api, settings: Settings) -> None:
+def test_metadata_may_come_after_the_file(api: Api) -> None:
     files = dict(reversed(list(_files().items())))
     assert api.post("/v1/api/models/upload_and_convert", files=files).json() == _UPLOADED
     assert api.fakes.models.versions[1].sha == hashlib.sha256(_CONTENT).hexdigest()
-    assert list(Path(settings.home).iterdir()) == []
+    assert api.fakes.models.checked == []
 
 
 def test_metadata_needs_no_content_type(api: Api) -> None:
@@ -134,7 +132,9 @@ def test_a_large_file_streams_through_in_pieces(api: Api) -> None:
     response = api.post("/v1/api/models/upload_and_convert", data=body(), headers=headers)
     assert response.json() == _UPLOADED
     assert api.fakes.models.versions[1].size_bytes == size
-    assert api.fakes.models.largest_chunk < 1 << 20
+    (file,) = api.fakes.models.files
+    assert file.largest_chunk < 1 << 20
+    assert file.is_discarded
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_a_body_without_a_file_is_400(api: Api) -> None:
     assert (response.status_code, response.json()["type"]) == (400, "invalid_payload")
 
 
-def test_a_body_that_is_no_multipart_is_400(api: Api) -> None:
+def test_a_body_that_is_no_multipart_is_415(api: Api) -> None:
     response = api.post("/v1/api/models/upload_and_convert", json=_METADATA)
-    assert (response.status_code, response.json()["type"]) == (400, "invalid_payload")
+    assert (response.status_code, response.json()["type"]) == (415, "unsupported_media_type")
 
 
 def test_an_upload_that_declares_more_than_the_limit_is_413(api: Api) -> None:

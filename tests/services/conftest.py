@@ -134,7 +134,13 @@ class World:
             ),
             signature=facts["signature"],  # type: ignore[arg-type]  # a Signature, see above
         )
-        return self.models.upload(who, upload, [data[:7], data[7:]])
+        file = self.models.begin_upload()
+        try:
+            file.write(data[:7])
+            file.write(data[7:])
+            return self.models.finish_upload(who, upload, file)
+        finally:
+            file.discard()
 
     def converted(self, who: Principal, version: ModelVersion) -> ModelVersion:
         deadline = monotonic() + 10

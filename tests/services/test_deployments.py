@@ -26,7 +26,7 @@ from byop.services.deployments import DeployRequest
 from byop.services.inference_logs import LogRequest
 from byop.wire.engine_config import model_key
 from tests.fakes.engine import Arrays
-from tests.services.conftest import TEXT, World
+from tests.services.conftest import TEXT, World, zipped
 
 LENGTH = pa.schema([pa.field("length", pa.int64())])
 PROGRAM = Principal(user_id=None, client_id="api-client")
@@ -188,9 +188,8 @@ def test_pipeline_without_steps_or_models_is_refused(scene: Scene) -> None:
 
 
 def test_version_that_failed_conversion_is_refused(scene: Scene) -> None:
-    broken = scene.world.upload(
-        scene.admin, scene.workspace_id, "broken", data=b"PK\5\6" + bytes(18)
-    )
+    data = zipped({"no_class.py": "", "requirements.txt": ""})
+    broken = scene.world.upload(scene.admin, scene.workspace_id, "broken", data=data)
     scene.world.converted(scene.admin, broken)
     with pytest.raises(ModelVersionNotReadyError, match="is error"):
         scene.world.deployments.deploy(scene.admin, DeployRequest("p", scene.pipeline(broken).id))

@@ -1,13 +1,12 @@
 """Models: uploads and versions (seed 001, "Model Management"; reference/wallaroo-sdk.md 2.2)."""
 
-import anyio.to_thread
 from fastapi import APIRouter, Request
 
 from byop.domain.models import Framework, ModelVersion
 from byop.errors import TooLargeError
 from byop.server.auth import Caller, Configured, Wired
 from byop.server.multipart import boundary_of
-from byop.server.uploads import UploadReceiver, body_chunks
+from byop.server.uploads import OVERHEAD_BYTES, UploadReceiver, receive_upload
 from byop.tables.schemas import schema_to_base64
 from byop.wire.answers import (
     ConversionInfo,
@@ -28,7 +27,6 @@ UPLOAD_PATHS = frozenset(
     f"{PREFIX}/{name}" for name in ("upload", "upload_and_convert", "upload_stream")
 )
 
-_OVERHEAD_BYTES = 8 << 20
 _RUNTIMES = {Framework.ONNX: "onnx", Framework.PYTHON: "python", Framework.CUSTOM: "flight"}
 _UPLOAD_BODY = {
     "requestBody": {
@@ -66,15 +64,15 @@ async def upload_model(
     """Store the file part as a new version and begin its conversion."""
     limit = settings.max_upload_bytes
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit + _OVERHEAD_BYTES:
+    if declared.isdecimal() and int(declared) > limit + OVERHEAD_BYTES:
         raise TooLargeError("uploaded file", limit)
-    receiver = UploadReceiver(services.models, spool_dir=settings.home, max_upload_bytes=limit)
-    version = await anyio.to_thread.run_sync(
-        receiver.receive,
-        caller,
-        body_chunks(request.receive),
-        boundary_of(request.headers.get("content-type")),
-        limiter=request.app.state.uploads,
+    boundary = boundary_of(request.headers.get("content-type"))
+    receiver = UploadReceiver(services.models, caller, boundary, max_upload_bytes=limit)
+    version = await receive_upload(
+        request.receive,
+        receiver,
+        writers=request.app.state.uploads,
+        checkers=request.app.state.upload_checks,
     )
     uploaded = UploadedModels(models=[UploadedVersion(id=version.id)])
     return ModelUploaded(insert_models=InsertedModels(returning=[uploaded]))
