@@ -17,6 +17,7 @@ from byop.errors import SettingsInvalidError
 Installer = Literal["uv", "pip"]
 Durability = Literal["process", "power"]
 IsolationMode = Literal["auto", "required", "process"]
+Switch = Literal["on", "off"]
 
 _MIB = 1024**2
 _GIB = 1024**3
@@ -59,6 +60,14 @@ class Settings:
         load_timeout_s: Longest start of a worker, model loading included.
         predict_timeout_s: Deadline of an inference.
         queue_limit: Requests that may wait for one model of one deployment.
+        isolation: ``auto`` takes the strongest that works, ``required`` does not start without
+            bubblewrap, ``process`` leaves bubblewrap out.
+        worker_network: Whether models may connect to anything.
+        worker_processes: Processes and threads of one worker.
+        worker_scratch_bytes: Size of a worker's scratch folder; without bubblewrap, of one file.
+        worker_read_paths: What models can read beside the system, their environment and
+            themselves, separated by colons.
+        worker_write_paths: What models can write beside their scratch folders; all models share it.
         drain_s: How long a stop waits for running requests.
         max_upload_bytes: Largest model file.
         max_archive_bytes: All files of a zip together, unpacked.
@@ -101,6 +110,12 @@ class Settings:
     load_timeout_s: int = 300
     predict_timeout_s: float = 120.0
     queue_limit: int = 128
+    isolation: IsolationMode = "auto"
+    worker_network: Switch = "on"
+    worker_processes: int = 1024
+    worker_scratch_bytes: int = _GIB
+    worker_read_paths: str = ""
+    worker_write_paths: str = ""
     drain_s: float = 30.0
     max_upload_bytes: int = 10 * _GIB
     max_archive_bytes: int = 40 * _GIB
@@ -215,6 +230,16 @@ def _read_path(_variable: str, text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
+def _read_places(variable: str, text: str) -> str:
+    """Return the text once each of its paths is found to be there."""
+    for place in filter(None, text.split(os.pathsep)):
+        if not Path(place).is_absolute():
+            raise SettingsInvalidError(variable, f"{place!r} is no absolute path")
+        if not Path(place).exists():
+            raise SettingsInvalidError(variable, f"{place!r} does not exist")
+    return text
+
+
 def _read_int(variable: str, text: str) -> int:
     try:
         number = int(text)
@@ -254,6 +279,12 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     "load_timeout_s": _read_int,
     "predict_timeout_s": _read_seconds,
     "queue_limit": _read_int,
+    "isolation": _one_of("auto", "required", "process"),
+    "worker_network": _one_of("on", "off"),
+    "worker_processes": _read_int,
+    "worker_scratch_bytes": _read_int,
+    "worker_read_paths": _read_places,
+    "worker_write_paths": _read_places,
     "drain_s": _read_seconds,
     "max_upload_bytes": _read_int,
     "max_archive_bytes": _read_int,

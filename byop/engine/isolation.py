@@ -21,7 +21,7 @@ from byop.engine.cgroups import CgroupsUnusableError, ControlGroups, Limits, Wor
 from byop.engine.visible_paths import accelerators, interpreter_paths, system_paths
 from byop.errors import SettingsInvalidError
 from byop.ports.engine import ModelLaunch
-from byop.settings import IsolationMode
+from byop.settings import IsolationMode, Settings
 
 Level = Literal["bubblewrap", "landlock", "process"]
 
@@ -51,6 +51,17 @@ class Allowance:
     scratch_bytes: int = _GIB
     read_paths: Sequence[str] = ()
     write_paths: Sequence[str] = ()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Allowance":
+        """Return what the operator allows."""
+        return cls(
+            network=settings.worker_network == "on",
+            processes=settings.worker_processes,
+            scratch_bytes=settings.worker_scratch_bytes,
+            read_paths=[path for path in settings.worker_read_paths.split(os.pathsep) if path],
+            write_paths=[path for path in settings.worker_write_paths.split(os.pathsep) if path],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,11 @@ class Isolation:
     def is_supervised(self) -> bool:
         """Whether the started process is a supervisor, which SIGTERM ends with all below it."""
         return self.bubblewrap is None
+
+    @property
+    def controllers(self) -> frozenset[str]:
+        """Which limits cgroups hold, of memory, cpu and pids."""
+        return frozenset() if self.groups is None else self.groups.controllers
 
     def confine(self, launch: ModelLaunch) -> Confinement:
         """Return how to start a worker.
@@ -177,7 +193,7 @@ class Isolation:
         ]
 
     def _told(self, launch: ModelLaunch, scratch: Path | None) -> dict[str, object]:
-        held = frozenset[str]() if self.groups is None else self.groups.controllers
+        held = self.controllers
         return {
             "is_supervised": self.is_supervised,
             "cpus": [] if "cpu" in held else self._cpus(launch.resources.cpus),

@@ -26,6 +26,7 @@ def create_app(
     open: LifeCycleStep,  # noqa: A002 - the pair is open and close
     close: LifeCycleStep,
     check_ready: Callable[[], None],
+    isolation: str = "process",
 ) -> ASGIApp:
     """Return the ASGI application.
 
@@ -35,11 +36,18 @@ def create_app(
         open: Awaited once before the first request.
         close: Awaited once after the last request.
         check_ready: Raises what keeps the server from serving; called in a thread.
+        isolation: The level that workers are under.
     """
     metrics = Metrics()
     guard = HttpGuard(allowed_hosts(settings))
     infer = InferenceEndpoint(services, metrics=metrics, settings=settings)
-    routes = management_app(services, settings=settings, check_ready=check_ready, metrics=metrics)
+    routes = management_app(
+        services,
+        settings=settings,
+        check_ready=check_ready,
+        metrics=metrics,
+        isolation=isolation,
+    )
     manage = ManagementEndpoint(routes, tokens=services.tokens, metrics=metrics)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

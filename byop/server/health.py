@@ -14,7 +14,9 @@ from byop.server.metrics import Metrics
 _log = structlog.get_logger(__name__)
 
 
-def health_routes(*, check_ready: Callable[[], None], metrics: Metrics) -> APIRouter:
+def health_routes(
+    *, check_ready: Callable[[], None], metrics: Metrics, isolation: str
+) -> APIRouter:
     """Return the routes. ``check_ready`` raises what keeps the server from serving; may block."""
     router = APIRouter(tags=["server"])
     started = time.monotonic()
@@ -24,7 +26,12 @@ def health_routes(*, check_ready: Callable[[], None], metrics: Metrics) -> APIRo
     async def health() -> dict[str, object]:
         """Answer as long as the event loop turns."""
         uptime_s = round(time.monotonic() - started, 3)
-        return {"status": "ok", "version": byop.__version__, "uptime_s": uptime_s}
+        return {
+            "status": "ok",
+            "version": byop.__version__,
+            "uptime_s": uptime_s,
+            "isolation": isolation,
+        }
 
     @router.head("/ready", include_in_schema=False)
     @router.get("/ready", summary="Whether requests can be served")

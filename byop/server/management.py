@@ -65,7 +65,12 @@ _ROUTERS = (config, features, users, workspaces, models, pipelines, deployments,
 
 
 def management_app(
-    services: Services, *, settings: Settings, check_ready: Callable[[], None], metrics: Metrics
+    services: Services,
+    *,
+    settings: Settings,
+    check_ready: Callable[[], None],
+    metrics: Metrics,
+    isolation: str,
 ) -> FastAPI:
     """Return the FastAPI application of the management routes."""
     app = DocumentedApi(
@@ -86,7 +91,7 @@ def management_app(
     app.include_router(tokens.router)
     for module in _ROUTERS:
         app.include_router(module.router, responses={"default": {"model": Problem}})
-    app.include_router(health_routes(check_ready=check_ready, metrics=metrics))
+    app.include_router(health_routes(check_ready=check_ready, metrics=metrics, isolation=isolation))
     app.include_router(docs.router)
     app.add_exception_handler(ByopError, _deliberate_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)

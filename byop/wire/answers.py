@@ -192,8 +192,9 @@ class ProcessState(Shape):
 
 
 class EngineState(ProcessState):
-    """The part that walks the pipeline."""
+    """The part that walks the pipeline; ``isolation`` is the level that its workers are under."""
 
+    isolation: str
     pipeline_statuses: PipelineStates
     model_statuses: ModelStates
 

@@ -1,10 +1,11 @@
 """Real workers on small models: what the engine's tests share."""
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 import textwrap
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,11 @@ import pytest
 from byop.domain.deployments import EngineStatus, ModelResources, RunStatus, SecretEnvironment
 from byop.domain.identifiers import DeploymentId, ModelVersionId
 from byop.domain.models import Framework, Signature
+from byop.engine.isolation import Allowance, Isolation, open_isolation
 from byop.engine.local import LocalEngine
 from byop.engine.replica import RestartPolicy
 from byop.ports.engine import DeploymentLaunch, ModelLaunch, Prediction
+from byop.settings import IsolationMode
 
 DEPLOYMENT = DeploymentId(7)
 MODEL = ModelVersionId(1)
@@ -149,14 +152,57 @@ async def until_ended(pid: int) -> None:
     await until(lambda: has_ended(pid))
 
 
+def workers(inside: int | None = None) -> list[int]:
+    """Return the processes, as this machine numbers them, that hold a model.
+
+    ``inside`` is what such a process takes its own number for: namespaces begin anew.
+    """
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error, OSError):
+            is_last = not any(map(is_worker, process.children()))
+            if is_worker(process) and is_last and inside in (None, own_number(process.pid)):
+                found.append(process.pid)
+    return found
+
+
+def worker(inside: int | str | None = None) -> int:
+    """Return the one process that holds a model."""
+    (found,) = workers(None if inside is None else int(inside))
+    return found
+
+
+def is_worker(process: psutil.Process) -> bool:
+    return any(argument.endswith("worker_main.py") for argument in process.cmdline())
+
+
+def own_number(pid: int) -> int:
+    """Return the process's number in its innermost namespace."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("NSpid:")[2].splitlines()[0].split()[-1])
+
+
 @pytest.fixture
 def models(tmp_path: Path) -> Models:
     return Models(tmp_path / "models")
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+def isolated(isolation: str, tmp_path: Path) -> Iterator[Isolation]:
+    """What workers are under; their models may write marker files into their folders."""
+    markers = tmp_path / "models"
+    markers.mkdir()
+    mode: IsolationMode = "process" if isolation == "process" else "auto"
+    allowance = Allowance(write_paths=[str(markers)])
+    opened = open_isolation(mode, allowance=allowance, root=tmp_path / "isolation")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, isolated: Isolation) -> AsyncIterator[Bench]:
     engine = LocalEngine(
+        isolation=isolated,
         run_dir=tmp_path / "run",
         load_timeout_s=PATIENCE_S,
         queue_limit=4,

@@ -33,11 +33,13 @@ from tests.engine.conftest import (
     until,
     until_ended,
     until_file,
+    worker,
 )
 
 WORKER_PID = """
     import os, time, pathlib
     HERE = pathlib.Path(__file__).parent
+    ME = int.from_bytes(os.urandom(6), "big")
 
     def process_data(input_data):
         x = input_data["x"]
@@ -46,7 +48,7 @@ WORKER_PID = """
             time.sleep(600)
         if x[0] == -2:
             os._exit(3)
-        return {"y": x * 0 + os.getpid()}
+        return {"y": x * 0 + ME}
 """
 
 
@@ -98,13 +100,14 @@ def test_engine_works_on_uvloop(tmp_path: Path) -> None:
 async def test_kill_9_of_a_worker_fails_only_its_request(bench: Bench, models: Models) -> None:
     model = models.step(WORKER_PID)
     await bench.run(model)
+    before = await bench.predict(1.0)
     hanging = asyncio.create_task(bench.predict(-1.0))
-    pid = int(await until_file(model.path.parent / "started"))
+    pid = worker(await until_file(model.path.parent / "started"))
     waiting = asyncio.create_task(bench.predict(1.0))
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(ModelCrashedError, match="signal SIGKILL"):
         await hanging
-    assert await waiting != [float(pid)]
+    assert await waiting != before
     told = await bench.until(RunStatus.RUNNING)
     assert told.replicas[0].restarts == 1
 
@@ -122,10 +125,11 @@ async def test_request_past_its_deadline_fails_and_its_worker_is_replaced(
     model = models.step(WORKER_PID)
     await bench.run(model)
     before = await bench.predict(1.0)
+    pid = worker()
     with pytest.raises(ModelTimeoutError, match=r"no answer within 0\.2 s"):
         await bench.predict(-1.0, deadline_s=0.2)
     assert await bench.predict(1.0) != before
-    await until_ended(int(await until_file(model.path.parent / "started")))
+    await until_ended(pid)
 
 
 async def test_full_queue_refuses_and_cancelled_requests_are_never_sent(
@@ -170,6 +174,7 @@ async def test_cancelled_running_request_of_a_sync_model_only_drops_its_answer(
         """
         import os, pathlib, time
         HERE = pathlib.Path(__file__).parent
+        ME = int.from_bytes(os.urandom(6), "big")
 
         def process_data(input_data):
             x = input_data["x"]
@@ -177,7 +182,7 @@ async def test_cancelled_running_request_of_a_sync_model_only_drops_its_answer(
                 (HERE / "started").write_text("yes")
                 while not (HERE / "go").exists():
                     time.sleep(0.005)
-            return {"y": x * 0 + os.getpid()}
+            return {"y": x * 0 + ME}
         """
     )
     await bench.run(model)
@@ -197,12 +202,13 @@ async def test_replicas_share_the_requests(bench: Bench, models: Models) -> None
         """
         import os, pathlib, time
         HERE = pathlib.Path(__file__).parent
+        ME = int.from_bytes(os.urandom(6), "big")
 
         def process_data(input_data):
-            (HERE / str(os.getpid())).touch()
+            (HERE / str(ME)).touch()
             while len([p for p in HERE.iterdir() if p.name.isdigit()]) < 2:
                 time.sleep(0.005)
-            return {"y": input_data["x"] * 0 + os.getpid()}
+            return {"y": input_data["x"] * 0 + ME}
         """
     )
     await bench.run(model, replica_count=2)
@@ -353,7 +359,7 @@ async def test_stop_lets_the_running_request_end_and_refuses_new_ones(
     )
     await bench.run(model)
     running = asyncio.create_task(bench.predict(1.0))
-    pid = int(await until_file(model.path.parent / "started"))
+    pid = worker(await until_file(model.path.parent / "started"))
     bench.engine.stop(DEPLOYMENT)
     bench.engine.stop(DEPLOYMENT)
     assert bench.engine.status(DEPLOYMENT) is None
@@ -509,19 +515,19 @@ async def test_worker_has_no_descriptor_of_the_server(bench: Bench, models: Mode
 async def test_async_worker_that_blocks_its_loop_is_replaced(bench: Bench, models: Models) -> None:
     model = models.step(
         """
-        import os, pathlib, time
+        import time
 
         async def process_data(input_data):
             if input_data["x"][0] == 0:
-                (pathlib.Path(__file__).parent / "started").write_text(str(os.getpid()))
                 time.sleep(600)
             return {"y": input_data["x"]}
         """
     )
     await bench.run(model)
+    pid = worker()
     with pytest.raises(ModelTimeoutError):
         await bench.predict(0.0, deadline_s=0.2)
-    await until_ended(int(await until_file(model.path.parent / "started")))
+    await until_ended(pid)
     assert await bench.predict(1.0) == [1.0]
 
 
@@ -547,7 +553,7 @@ async def test_request_past_its_deadline_lets_the_others_of_its_worker_end(
     )
     await bench.run(model)
     other = asyncio.create_task(bench.predict(1.0))
-    pid = int(await until_file(model.path.parent / "started"))
+    pid = worker(await until_file(model.path.parent / "started"))
     with pytest.raises(ModelTimeoutError):
         await bench.predict(0.0, deadline_s=0.1)
     (model.path.parent / "go").touch()

@@ -77,6 +77,7 @@ def _status(report: DeploymentReport) -> DeploymentStatus:
                 status=engine.status.value,
                 reason=engine.details[0] if engine.details else None,
                 details=list(engine.details),
+                isolation=engine.isolation,
                 pipeline_statuses=PipelineStates(pipelines=[_pipeline_state(report)]),
                 model_statuses=ModelStates(
                     models=[_model_state(model, report) for model in report.models]

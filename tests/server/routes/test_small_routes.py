@@ -69,7 +69,7 @@ def test_a_taken_name_is_409_with_the_facts(api: Api) -> None:
 
 def test_health_tells_version_and_uptime_and_no_process_id(api: Api) -> None:
     answer = api.get("/health").json()
-    assert set(answer) == {"status", "version", "uptime_s"}
+    assert set(answer) == {"status", "version", "uptime_s", "isolation"}
     assert (answer["status"], answer["version"]) == ("ok", byop.__version__)
 
 
