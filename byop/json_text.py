@@ -14,6 +14,8 @@ from byop.errors import InvalidPayloadError
 
 MAX_JSON_DEPTH = 64
 
+_CONTAINERS = (list, dict)
+
 
 def read_json(text: bytes | str) -> object:
     """Return the value in ``text``.
@@ -35,8 +37,8 @@ def read_json(text: bytes | str) -> object:
 
 def _require_depth(value: object) -> None:
     level = [value]
-    for _ in range(MAX_JSON_DEPTH + 1):
-        level = [child for one in level for child in _members(one)]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [child for one in level for child in _members(one) if type(child) in _CONTAINERS]
         if not level:
             return
     raise InvalidPayloadError(f"the JSON nests deeper than {MAX_JSON_DEPTH} levels")

@@ -206,8 +206,8 @@ def _numbers(column: pa.Array, dtype: np.dtype[Any], *, every: int) -> npt.NDArr
 def _plain_column(column: pa.Array) -> pa.Array:
     kind = column.type
     if kind.id == _DICTIONARY:
-        column.validate(full=True)
-        return _plain_column(column.dictionary_decode())
+        values = _plain_column(column.dictionary)
+        return pa.DictionaryArray.from_arrays(column.indices, values).dictionary_decode()
     if kind.id in _VIEWS:
         column.validate(full=True)
         return column.cast(_VIEWS[kind.id])
