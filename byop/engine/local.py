@@ -22,7 +22,7 @@ from byop.engine.worker_client import Worker, WorkerParts, WorkerSettings
 from byop.engine.worker_logs import LogFile, LogRing
 from byop.engine.worker_process import RunDirectory
 from byop.errors import ModelLoadFailedError, ModelNotRunningError, ServerStoppingError
-from byop.ports.engine import DeploymentLaunch, ModelLaunch, Prediction
+from byop.ports.engine import DeploymentLaunch, ModelLaunch, Prediction, tell_nobody
 
 _DEFAULT_POLICY = RestartPolicy()
 
@@ -83,15 +83,19 @@ class LocalEngine:
             policy=self._policy,
         )
 
-    def start(self, launch: DeploymentLaunch) -> None:
+    def start(
+        self, launch: DeploymentLaunch, *, on_in_use: Callable[[], None] = tell_nobody
+    ) -> None:
         """Begin to run the deployment, replacing a run under the same id once this one is up."""
         place_id = launch.deployment_id
         run = DeploymentRun(
-            launch, self._opened(), on_running=lambda run: self._take_over(place_id, run)
+            launch, self._opened(), on_running=lambda run: self._take_over(place_id, run, on_in_use)
         )
         with self._lock:
             place = self._places.setdefault(place_id, _Place())
             replaced = place.put(run)
+            if place.is_in_use(run):
+                on_in_use()
         self._on_loop(self._begin, run, replaced)
 
     def stop(self, deployment_id: DeploymentId) -> None:
@@ -192,11 +196,15 @@ class LocalEngine:
         await run.stop(drain_s=self._drain_s)
         self._alive.discard(run)
 
-    def _take_over(self, deployment_id: DeploymentId, run: DeploymentRun) -> None:
+    def _take_over(
+        self, deployment_id: DeploymentId, run: DeploymentRun, on_in_use: Callable[[], None]
+    ) -> None:
         """Let requests go to the run, now that it is up, and end the one before."""
         with self._lock:
             place = self._places.get(deployment_id)
             replaced = None if place is None else place.promote(run)
+            if replaced is not None:
+                on_in_use()
         if place is not None and replaced is not None:
             self._spawn(self._retire(place, replaced))
 
@@ -284,6 +292,10 @@ class _Place:
         replaced = [] if self._incoming is None else [self._incoming]
         self._incoming = run
         return replaced
+
+    def is_in_use(self, run: DeploymentRun) -> bool:
+        """Return whether requests go to the run."""
+        return run is self._active
 
     def promote(self, run: DeploymentRun) -> DeploymentRun | None:
         """Put the incoming run in use; return the one it replaces."""

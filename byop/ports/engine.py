@@ -1,5 +1,6 @@
 """The engine: runs model versions in replicas and predicts with them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,6 +51,10 @@ class Prediction:
     elapsed_ns: int
 
 
+def tell_nobody() -> None:
+    """Do nothing."""
+
+
 class Engine(Protocol):
     """Starts, watches and calls replicas.
 
@@ -57,11 +62,15 @@ class Engine(Protocol):
     from any thread.
     """
 
-    def start(self, launch: DeploymentLaunch) -> None:
+    def start(
+        self, launch: DeploymentLaunch, *, on_in_use: Callable[[], None] = tell_nobody
+    ) -> None:
         """Begin to run the deployment and return at once; ``status`` tells how it goes.
 
         A deployment that runs already under the id is replaced: its new replicas start first and
-        the old ones drain, so that no request fails in between.
+        the old ones drain, so that no request fails in between. ``on_in_use`` is called, from any
+        thread and quick, when requests are to go to the new models: now when nothing runs under
+        the id, else when they are up, and never when they do not come up, are replaced or stopped.
         """
 
     def stop(self, deployment_id: DeploymentId) -> None:

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 import structlog
@@ -155,9 +156,8 @@ class DeploymentService:
         if deployment is None or engine is None:
             raise NotFoundError("deployment", address)
         pipeline, version = self._stored(deployment)
-        models = (self._metadata.models.get_version(s.model_version_id) for s in route.steps)
         return DeploymentReport(
-            deployment, pipeline, version, tuple(m for m in models if m is not None), engine
+            deployment, pipeline, version, self._models_of(deployment, version), engine
         )
 
     def inference_path(self, principal: Principal, *, workspace_id: int, pipeline_name: str) -> str:
@@ -198,44 +198,52 @@ class DeploymentService:
         version: PipelineVersion,
         models: Sequence[ModelVersion],
     ) -> None:
-        self._engine.start(self._launches.prepare(deployment, models))
-        self._unrestored.pop(deployment.address, None)
-        self._routes.put(
-            InferenceRoute(
-                address=deployment.address,
-                pipeline_name=pipeline.name,
-                pipeline_id=pipeline.id,
-                deployment_id=deployment.id,
-                workspace_id=deployment.workspace_id,
-                topic=topic_of(pipeline.id),
-                pipeline_version=version.version,
-                steps=tuple(running_model_step(model) for model in models),
-            )
+        """Start the models; what ran before goes on answering until they are up."""
+        route = InferenceRoute(
+            address=deployment.address,
+            pipeline_name=pipeline.name,
+            pipeline_id=pipeline.id,
+            deployment_id=deployment.id,
+            workspace_id=deployment.workspace_id,
+            topic=topic_of(pipeline.id),
+            pipeline_version=version.version,
+            steps=tuple(running_model_step(model) for model in models),
         )
+        launch = self._launches.prepare(deployment, models)
+        self._engine.start(launch, on_in_use=partial(self._routes.put, route))
+        if self._routes.get(route.address) is None:  # it was deployed under another name before
+            self._routes.put(route)
+        self._unrestored.pop(deployment.address, None)
 
     def _end(self, deployment: Deployment) -> None:
         """Stop what runs; the store first: when it refuses, all goes on as it was."""
         self._metadata.deployments.set_deployed(deployment.id, is_deployed=False)
         self._unrestored.pop(deployment.address, None)
+        self._engine.stop(deployment.id)  # before its route goes: it may put one until then
         self._routes.remove(deployment.id)
-        self._engine.stop(deployment.id)
 
     def _report_unrestored(self, principal: Principal, address: str) -> DeploymentReport:
         deployment, why = self._unrestored[address]
         if not self._access.may_use(principal, deployment.workspace_id):
             raise NotFoundError("deployment", address)
         pipeline, version = self._stored(deployment)
-        found = (
-            self._metadata.models.find_version(deployment.workspace_id, step.model)
-            for step in version.steps
-        )
         return DeploymentReport(
             deployment,
             pipeline,
             version,
-            tuple(model for model in found if model is not None),
+            self._models_of(deployment, version),
             EngineStatus(RunStatus.ERROR, (), (why,)),
         )
+
+    def _models_of(
+        self, deployment: Deployment, version: PipelineVersion
+    ) -> tuple[ModelVersion, ...]:
+        """Return the models that are to run, which are not those that do while they are swapped."""
+        found = (
+            self._metadata.models.find_version(deployment.workspace_id, step.model)
+            for step in version.steps
+        )
+        return tuple(model for model in found if model is not None)
 
     def _pipeline_version(
         self, principal: Principal, request: DeployRequest

@@ -1,6 +1,7 @@
 """Inference routes: what runs at which address, in memory, so that no request asks a database."""
 
 from dataclasses import dataclass
+from threading import Lock
 
 import pyarrow as pa
 
@@ -32,6 +33,7 @@ class RouteTable:
 
     def __init__(self) -> None:
         self._routes: dict[str, InferenceRoute] = {}
+        self._changing = Lock()
 
     def get(self, address: str) -> InferenceRoute | None:
         """Return the route at ``address`` (``{deployment name}-{id}``)."""
@@ -39,12 +41,14 @@ class RouteTable:
 
     def put(self, route: InferenceRoute) -> None:
         """Add the route, in place of the deployment's earlier one."""
-        kept = self._without(route.deployment_id)
-        self._routes = {**kept, route.address: route}
+        with self._changing:
+            kept = self._without(route.deployment_id)
+            self._routes = {**kept, route.address: route}
 
     def remove(self, deployment_id: DeploymentId) -> None:
         """Forget the deployment's route."""
-        self._routes = self._without(deployment_id)
+        with self._changing:
+            self._routes = self._without(deployment_id)
 
     def _without(self, deployment_id: DeploymentId) -> dict[str, InferenceRoute]:
         return {

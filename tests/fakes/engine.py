@@ -17,7 +17,7 @@ from byop.errors import (
     ModelLoadFailedError,
     ModelNotRunningError,
 )
-from byop.ports.engine import DeploymentLaunch, ModelLaunch, Prediction
+from byop.ports.engine import DeploymentLaunch, ModelLaunch, Prediction, tell_nobody
 from byop.tables.arrays import from_arrays, to_arrays
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -52,11 +52,14 @@ class FakeEngine:
     async def open(self) -> None:
         """Do nothing: there is no process to start."""
 
-    def start(self, launch: DeploymentLaunch) -> None:
+    def start(
+        self, launch: DeploymentLaunch, *, on_in_use: Callable[[], None] = tell_nobody
+    ) -> None:
         if self.problem is not None:
             raise self.problem
         self.starts.append(launch)
         self._running[launch.deployment_id] = launch
+        on_in_use()
 
     def stop(self, deployment_id: DeploymentId) -> None:
         self.stops.append(deployment_id)
