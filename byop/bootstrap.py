@@ -42,7 +42,7 @@ from byop.store.inference_log import SqliteInferenceLog
 from byop.store.metadata import SqlMetadataStore
 from byop.store.private_files import write_private
 from byop.store.secrets import AesGcmSecretBox
-from byop.store.signing_key import load_signing_key
+from byop.store.signing_key import load_signing_keys
 
 CREDENTIALS_FILE = "initial-credentials.json"
 
@@ -117,7 +117,9 @@ def build_gateway(settings: Settings) -> Gateway:
     lock = HomeLock(home)
     lock.acquire()
     clock: Clock = SystemClock()
-    secret_box = AesGcmSecretBox.load(home, settings.secret_key)
+    secret_box = AesGcmSecretBox.load(home, settings.secret_key, settings.secret_key_previous)
+    if len(secret_box.key_ids) > 1:
+        _log.warning("an earlier secret key is in use: byop keys rotate ends that")
     metadata = SqlMetadataStore(
         settings.database_url or f"sqlite:///{home / 'metadata.sqlite3'}", secrets=secret_box
     )
@@ -156,7 +158,7 @@ def build_gateway(settings: Settings) -> Gateway:
     services = Services(
         identity=identity,
         tokens=TokenService(
-            signing_key=load_signing_key(home, secret_box),
+            signing_keys=load_signing_keys(home, secret_box),
             issuer="byop/auth/realms/master",
             lifetime_s=settings.token_lifetime_s,
             refresh_lifetime_s=settings.refresh_lifetime_s,

@@ -142,6 +142,11 @@ class Settings:
             return self.home / "environments"
         return Path(self.environments_dir).expanduser().absolute()
 
+    @property
+    def metadata_url(self) -> str:
+        """Where the metadata is."""
+        return self.database_url or f"sqlite:///{self.home / 'metadata.sqlite3'}"
+
     @override
     def __repr__(self) -> str:
         shown = ", ".join(

@@ -5,7 +5,15 @@ import logging
 import structlog
 import typer
 
-from byop.cli import bundles, demo, exec, run, sandbox, serve  # noqa: A004 - the command's name
+from byop.cli import (
+    bundles,
+    demo,
+    exec,  # noqa: A004 - the command's name
+    keys,
+    run,
+    sandbox,
+    serve,
+)
 
 app = typer.Typer(
     name="byop",
@@ -18,6 +26,6 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line. Commands say what happens themselves; the server logs as it is set."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    for module in (serve, demo, bundles, run, exec, sandbox):
+    for module in (serve, demo, bundles, run, exec, sandbox, keys):
         module.register(app)
     app()

@@ -16,7 +16,7 @@ from byop.domain.workspaces import default_workspace_name
 from byop.errors import AlreadyExistsError, NotAuthenticatedError
 from byop.ports.clock import Clock
 from byop.ports.metadata import MetadataStore
-from byop.ports.secrets import SecretBox
+from byop.ports.secrets import SecretBox, client_secret_context
 from byop.services.access import Access
 
 _PARALLEL_HASHES = 2
@@ -105,7 +105,7 @@ class IdentityService:
             service_user_id=UserId(str(uuid.uuid4())),
             created_at=self._clock.now(),
         )
-        sealed = self._box.seal(secret, context=_secret_context(client_id))
+        sealed = self._box.seal(secret, context=client_secret_context(client_id))
         self._metadata.users.add_client(client, sealed_secret=sealed)
         return client
 
@@ -134,7 +134,7 @@ class IdentityService:
             return client_id
         found = self._metadata.users.get_client(client_id)
         if found is not None and secret is not None:
-            kept = self._box.open(found[1], context=_secret_context(client_id))
+            kept = self._box.open(found[1], context=client_secret_context(client_id))
             if hmac.compare_digest(kept.encode(), secret.encode()):
                 return client_id
         raise NotAuthenticatedError("client id or client secret is wrong")
@@ -167,7 +167,3 @@ class IdentityService:
         if not self._decoy:
             self._decoy = self._hasher.hash(secrets.token_urlsafe(16))
         return self._decoy
-
-
-def _secret_context(client_id: str) -> str:
-    return f"client/{client_id}/secret"

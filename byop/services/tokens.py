@@ -4,7 +4,7 @@ import hashlib
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -43,16 +43,17 @@ class TokenService:
     def __init__(
         self,
         *,
-        signing_key: RSAPrivateKey,
+        signing_keys: Sequence[RSAPrivateKey],
         issuer: str,
         lifetime_s: int,
         refresh_lifetime_s: int,
         find_user: Callable[[UserId], User | None],
         clock_s: Callable[[], float] = time.time,
     ) -> None:
-        self._key = signing_key
-        self._public_key = signing_key.public_key()
-        self._key_id = _thumbprint(signing_key)
+        """``signing_keys``: the first one signs, the others verify what they signed before."""
+        self._key = signing_keys[0]
+        self._key_id = _thumbprint(self._key)
+        self._public_keys = {_thumbprint(key): key.public_key() for key in signing_keys}
         self._issuer = issuer
         self._lifetime_s = lifetime_s
         self._refresh_lifetime_s = refresh_lifetime_s
@@ -129,13 +130,13 @@ class TokenService:
         try:
             claims: dict[str, object] = jwt.decode(
                 token,
-                self._public_key,
+                self._public_keys[jwt.get_unverified_header(token).get("kid", "")],
                 algorithms=[_ALGORITHM],
                 audience=_AUDIENCE,
                 issuer=self._issuer,
                 options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False},
             )
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, KeyError, TypeError):
             raise NotAuthenticatedError("the token is not valid") from None
         if _expiry(claims) <= self._clock_s():
             raise NotAuthenticatedError("the token has expired")

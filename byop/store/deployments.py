@@ -124,7 +124,7 @@ class SqlDeployments:
         self, owner: _Share, resources: ModelResources
     ) -> Iterator[dict[str, object]]:
         for name, value in resources.environment.items():
-            sealed = self._secrets.seal(value, context=_context(owner, name))
+            sealed = self._secrets.seal(value, context=variable_context(owner, name))
             yield {**_owner_columns(owner), "name": name, "sealed_value": sealed}
 
     def _load(self, connection: Connection, where: ColumnElement[bool]) -> list[Deployment]:
@@ -170,7 +170,7 @@ class SqlDeployments:
         for row in connection.execute(_select_parts(deployment_variables, where)):
             owner = (row.deployment_id, row.model_version_id)
             environments[owner][row.name] = self._secrets.open(
-                row.sealed_value, context=_context(owner, row.name)
+                row.sealed_value, context=variable_context(owner, row.name)
             )
         return environments
 
@@ -185,7 +185,8 @@ def _select_parts(table: Table, where: ColumnElement[bool]) -> Select[tuple[obje
     return select(table).where(table.c.deployment_id.in_(chosen)).order_by(table.c.id)
 
 
-def _context(owner: _Share, variable: str) -> str:
+def variable_context(owner: tuple[int, int | None], variable: str) -> str:
+    """Return what a variable's sealed value is bound to; ``owner`` is as the two id columns are."""
     deployment_id, model_version_id = owner
     model = "engine" if model_version_id is None else f"model/{model_version_id}"
     return f"deployment/{deployment_id}/{model}/{variable}"

@@ -1,5 +1,7 @@
 """Metadata on SQLAlchemy: SQLite in WAL mode, or what the URL names."""
 
+from collections import Counter
+
 from sqlalchemy import insert, select
 
 from byop.ports.secrets import SecretBox
@@ -7,6 +9,8 @@ from byop.store.database import Database
 from byop.store.deployments import SqlDeployments
 from byop.store.models import SqlModels
 from byop.store.pipelines import SqlPipelines
+from byop.store.sealed_rows import count_headers, require_opens, reseal
+from byop.store.secrets import key_id_of
 from byop.store.tables import sealed_checks
 from byop.store.users import SqlUsers
 from byop.store.workspaces import SqlWorkspaces
@@ -28,6 +32,7 @@ class SqlMetadataStore:
 
     def __init__(self, url: str, *, secrets: SecretBox) -> None:
         self._database = Database(url)
+        self._secrets = secrets
         try:
             _check_key(self._database, secrets)
         except BaseException:
@@ -64,6 +69,28 @@ class SqlMetadataStore:
         """Deployments."""
         return self._deployments
 
+    def count_sealed(self) -> dict[str, int]:
+        """Return how many values the database holds under each key id."""
+        with self._database.read() as connection:
+            found: Counter[str] = Counter()
+            for (_, header), count in count_headers(connection).items():
+                found[key_id_of(header)] += count
+        return found
+
+    def require_opens(self) -> None:
+        """Raise SecretKeyInvalidError when a sealed value does not open."""
+        with self._database.read() as connection:
+            require_opens(connection, self._secrets)
+
+    def reseal(self) -> int:
+        """Seal every sealed value anew, in one transaction, and return how many they are.
+
+        Raises:
+            SecretKeyInvalidError: One does not open; then none was changed.
+        """
+        with self._database.write() as connection:
+            return reseal(connection, self._secrets)
+
     def close(self) -> None:
         """Release the database."""
         self._database.close()
@@ -78,3 +105,5 @@ def _check_key(database: Database, secrets: SecretBox) -> None:
             connection.execute(insert(table).values(name=_CHECK, sealed=sealed))
         else:
             secrets.open(kept, context=_CHECK)
+        for (name, header), count in count_headers(connection).items():
+            secrets.require_key_of(header, place=f"{name} ({count})")

@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import jwt
@@ -12,6 +12,7 @@ from byop.errors import NotAuthenticatedError
 from byop.services.tokens import TokenService
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+NEXT_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 USER = User(
     id=UserId("u-1"),
     email="a@b.c",
@@ -23,6 +24,41 @@ USER = User(
 PRINCIPAL = Principal(user_id=USER.id, client_id="api-client", email=USER.email)
 
 
+def test_tokens_of_the_key_before_stay_valid_while_it_is_kept() -> None:
+    before = _service(keys=[KEY]).issue(PRINCIPAL, with_refresh=True)
+    rotated = _service(keys=[NEXT_KEY, KEY])
+
+    assert rotated.verify(before.access_token) == PRINCIPAL
+    renewed = rotated.refresh(before.refresh_token, client_id="api-client")
+    assert jwt.get_unverified_header(renewed.access_token) != jwt.get_unverified_header(
+        before.access_token
+    )
+    alone = _service(keys=[NEXT_KEY])
+    assert alone.verify(renewed.access_token) == PRINCIPAL
+    with pytest.raises(NotAuthenticatedError):
+        alone.verify(before.access_token)
+
+
+@pytest.mark.parametrize(
+    "header", [{}, {"kid": "../../secret.key"}, {"kid": ""}, {"kid": "0" * 16}]
+)
+def test_token_of_an_unknown_key_is_refused(header: dict[str, str]) -> None:
+    issued = _service().issue(PRINCIPAL, with_refresh=False).access_token
+    claims = jwt.decode(issued, options={"verify_signature": False})
+    forged = jwt.encode(claims, KEY, algorithm="RS256", headers=header)
+    with pytest.raises(NotAuthenticatedError, match="not valid"):
+        _service().verify(forged)
+
+
+def test_token_signed_with_one_key_under_the_name_of_another_is_refused() -> None:
+    service = _service(keys=[KEY, NEXT_KEY])
+    issued = service.issue(PRINCIPAL, with_refresh=False).access_token
+    claims = jwt.decode(issued, options={"verify_signature": False})
+    names = {"kid": jwt.get_unverified_header(issued)["kid"]}
+    with pytest.raises(NotAuthenticatedError, match="not valid"):
+        service.verify(jwt.encode(claims, NEXT_KEY, algorithm="RS256", headers=names))
+
+
 class MovableClock:
     def __init__(self) -> None:
         self.now = time.time()
@@ -32,10 +68,14 @@ class MovableClock:
 
 
 def _service(
-    clock: Callable[[], float] = time.time, *, user: User | None = USER, issuer: str = "iss"
+    clock: Callable[[], float] = time.time,
+    *,
+    user: User | None = USER,
+    issuer: str = "iss",
+    keys: Sequence[rsa.RSAPrivateKey] = (KEY,),
 ) -> TokenService:
     return TokenService(
-        signing_key=KEY,
+        signing_keys=keys,
         issuer=issuer,
         lifetime_s=3600,
         refresh_lifetime_s=7200,

@@ -37,7 +37,11 @@ ADA = User(
     password_hash="$argon2id$not-a-real-hash",  # noqa: S106 (opens nothing)
 )
 CLIENT = ConfidentialClient("api-client", UserId("0f1d2b6e-0002-4000-8000-000000000002"), START)
-SEALED_CLIENT_SECRET = b"\x01sealed"
+SEALED_CLIENT_SECRET = bytes.fromhex(
+    "0155157ae262f5638157393afa10d2f136b0ed20a7dadaff023fabff8742a15390212caedfe9805e1dd89bd4c72af7"
+    "26da8218a49386"
+)
+"""``not-a-real-secret``, sealed with a key of 32 zero bytes."""
 SIGNATURE = Signature(
     inputs=pa.schema([pa.field("text", pa.string(), metadata={"unit": "words"})]),
     outputs=pa.schema({"score": pa.list_(pa.float32(), 3)}),
