@@ -3,6 +3,7 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -187,6 +188,38 @@ def test_an_upload_that_breaks_off_stores_nothing(api: Api) -> None:
         client.shutdown(socket.SHUT_WR)
         client.recv(1)
     assert api.get("/health").status_code == 200
+    assert api.fakes.models.uploads == []
+
+
+def test_slow_uploads_do_not_keep_another_waiting(api: Api) -> None:
+    head, _ = _envelope()
+    with ExitStack() as stack:
+        for _ in range(40):
+            slow = stack.enter_context(socket.create_connection(_address(api), timeout=30))
+            slow.sendall(_request_head(len(head) + 1000) + head + b"half of it")
+        answer = api.post("/v1/api/models/upload_and_convert", files=_files())
+        assert (answer.status_code, answer.json()) == (200, _UPLOADED)
+
+
+def test_an_upload_without_a_declared_length_is_broken_off_at_the_limit(api: Api) -> None:
+    head, _ = _envelope()
+
+    def body() -> Iterator[bytes]:
+        yield head
+        for _ in range(100):
+            yield bytes(1 << 20)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b0"}
+    response = api.post("/v1/api/models/upload_and_convert", data=body(), headers=headers)
+    assert (response.status_code, response.json()["type"]) == (413, "too_large")
+    assert [file.is_discarded for file in api.fakes.models.files] == [True]
+
+
+def test_a_part_that_comes_twice_is_400(api: Api) -> None:
+    files = [*_files().items(), ("file", ("other.zip", b"other"))]
+    response = api.post("/v1/api/models/upload_and_convert", files=files)
+    assert (response.status_code, response.json()["type"]) == (400, "invalid_payload")
+    assert "'file' twice" in response.json()["error"]
     assert api.fakes.models.uploads == []
 
 
