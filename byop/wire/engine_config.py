@@ -6,6 +6,7 @@ The SDK's nested form is ``{"engine": .., "enginelb": .., "engineAux": {"images"
 """
 
 import json
+import re
 from collections.abc import Mapping
 
 from byop.domain.deployments import (
@@ -21,6 +22,10 @@ from byop.json_text import read_json
 _MAX_REPLICAS = 64
 _ENVIRONMENTS = ("env", "environment", "sidekick_env")
 _HIDDEN = "***"
+_AMOUNT = re.compile(r"[+-]?[0-9.]{0,12} ?[A-Za-z]{0,5}")
+_KINDS = frozenset({"accel", "arch", "autoscale", "image", "model", "qaic_config"})
+"""Settings whose texts are kept: they say of what kind something is."""
+_NO_NAME = re.compile(r"[=\s\0]|^$")
 
 
 def model_key(name: str, version_id: int) -> str:
@@ -122,8 +127,19 @@ def _by_model(
     model = values.get("model")
     if isinstance(model, str):
         named = ("core_count", "memory_spec", "environment")
-        return {_model_id(model, models): next((values[k] for k in named if k in values), None)}
+        return {_named_model(model, models): next((values[k] for k in named if k in values), None)}
     return {_model_id(name, models): value for name, value in values.items()}
+
+
+def _named_model(name: str, models: Mapping[str, ModelVersionId]) -> ModelVersionId:
+    """Return the model that a value names; as it may be anything, the error does not repeat it."""
+    try:
+        return _model_id(name, models)
+    except InvalidDeploymentConfigError:
+        known = ", ".join(sorted(models))
+        raise InvalidDeploymentConfigError(
+            "model", _HIDDEN, f"names no model of this pipeline: expected one of {known}"
+        ) from None
 
 
 def _model_id(name: str, models: Mapping[str, ModelVersionId]) -> ModelVersionId:
@@ -179,8 +195,13 @@ def _memory(where: str, raw: object) -> int | None:
 
 
 def _shown(raw: object) -> object:
-    """Return what an error may repeat: a plain value, of anything else its type."""
-    return raw if isinstance(raw, (str, int, float)) else type(raw).__name__
+    """Return what an error may repeat: a number or an amount, of anything else its type.
+
+    Any other text may be a credential in the wrong place.
+    """
+    if isinstance(raw, str):
+        return raw if _AMOUNT.fullmatch(raw) else _HIDDEN
+    return raw if isinstance(raw, (int, float)) else type(raw).__name__
 
 
 def _environment(where: str, raw: object) -> SecretEnvironment:
@@ -190,7 +211,7 @@ def _environment(where: str, raw: object) -> SecretEnvironment:
     pairs = _object(where, raw).items() if not isinstance(raw, list) else map(_pair, raw)
     values: dict[str, str] = {}
     for name, value in pairs:
-        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+        if not isinstance(name, str) or _NO_NAME.search(name) is not None:
             raise InvalidDeploymentConfigError(
                 where, "***", "holds a name that is no variable name"
             )
@@ -206,19 +227,22 @@ def _pair(raw: object) -> tuple[object, object]:
     return entry.get("name"), entry.get("value", "")
 
 
-def _without_environment(value: object) -> object:
-    """Return the configuration with every environment value replaced by ``***``.
+def _without_environment(value: object, name: str = "") -> object:
+    """Return the configuration with ``***`` in place of whatever may be an environment value.
 
-    Wherever an environment stands: one in a place that is not read holds credentials all the same.
+    Wherever it stands: one in a place that is not read, as by a misspelled setting, is a credential
+    all the same.
     """
     match value:
         case Mapping():
             return {
-                name: _names_only(inner) if name in _ENVIRONMENTS else _without_environment(inner)
-                for name, inner in value.items()
+                key: _names_only(kept) if key in _ENVIRONMENTS else _without_environment(kept, key)
+                for key, kept in value.items()
             }
         case list():
-            return [_without_environment(inner) for inner in value]
+            return [_without_environment(inner, name) for inner in value]
+        case str() if name not in _KINDS:
+            return _shown(value)
     return value
 
 

@@ -74,16 +74,30 @@ def test_kept_text_holds_no_environment_value() -> None:
         {"engine": {}, "others": [{"environment": CANARY}]},
         {"cpus": 1, "env": {"K": CANARY}},
         {"sidekick_env": {"model": "llm", "environment": {"K": CANARY}}},
+        {"cpus": 1, "sidekick_envs": {"llm": {"K": CANARY}}},
+        {"engine": {}, "engineAux": {"variables": [CANARY, {"value": CANARY}]}},
     ],
 )
 def test_kept_text_holds_no_value_of_an_environment_in_any_place(raw: dict[str, object]) -> None:
     assert CANARY not in parse_engine_config(raw, MODELS).raw
 
 
+def test_kept_text_holds_amounts_and_kinds() -> None:
+    given = {"cpus": 1, "memory": "1.5Gi", "arch": "x86", "image": "registry/engine:v2"}
+    assert json.loads(parse_engine_config(given, MODELS).raw) == given
+
+
 @pytest.mark.parametrize("field", ["cpus", "memory", "replica_count"])
-def test_object_in_place_of_a_number_is_not_repeated(field: str) -> None:
+@pytest.mark.parametrize("value", [{"env": CANARY}, [CANARY], CANARY])
+def test_credential_in_place_of_a_number_is_not_repeated(field: str, value: object) -> None:
     with pytest.raises(InvalidDeploymentConfigError, match=field) as caught:
-        parse_engine_config({field: {"env": CANARY}}, MODELS)
+        parse_engine_config({field: value}, MODELS)
+    assert CANARY not in f"{caught.value} {caught.value.facts}"
+
+
+def test_credential_in_place_of_a_model_is_not_repeated() -> None:
+    with pytest.raises(InvalidDeploymentConfigError, match="expected one of") as caught:
+        parse_engine_config({"sidekick_env": {"model": CANARY, "environment": {}}}, MODELS)
     assert CANARY not in f"{caught.value} {caught.value.facts}"
 
 
@@ -100,6 +114,8 @@ def test_object_in_place_of_a_number_is_not_repeated(field: str) -> None:
         ({"engineAux": {"images": {"other-1": {}}}}, "is no model of this pipeline"),
         (_nested({"env": [{"value": "x"}]}), "no variable name"),
         (_nested({"env": [{"name": "A=B", "value": "x"}]}), "no variable name"),
+        (_nested({"env": {"": "x"}}), "no variable name"),
+        (_nested({"env": {"-----BEGIN KEY-----\nMII": "x"}}), "no variable name"),
         (_nested({"env": [{"name": "A", "value": "x\0y"}]}), "NUL"),
     ],
 )
