@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from typing_extensions import override
 
-from byop.client.answers import int_at, text_at, value_at
+from byop.client.answers import int_at, list_at, text_at, value_at
 from byop.client.api import Api
 from byop.client.notebook import facts_table
 from byop.client.progress import show_status, tell
@@ -29,6 +29,7 @@ class VersionFacts:
     framework: str
     status: str
     error_summary: str | None
+    warnings: tuple[str, ...] = ()
 
 
 class ModelVersion:
@@ -82,6 +83,11 @@ class ModelVersion:
         self.status()
         return self._facts.error_summary
 
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the server found odd in the upload, a secret in it for example."""
+        self.status()
+        return self._facts.warnings
+
     def reference(self) -> ModelReference:
         """Return how pipeline steps name this version."""
         return ModelReference(self.name(), self.version(), self.sha())
@@ -90,7 +96,7 @@ class ModelVersion:
         """Return this version once its conversion has ended, well or not.
 
         A failed conversion raises nothing: its summary is written to standard error, and
-        ``status()`` is ``error``.
+        ``status()`` is ``error``. Warnings are written there, too.
 
         Raises:
             ApiError: It goes on after ``timeout`` seconds.
@@ -106,6 +112,8 @@ class ModelVersion:
                     f"model {self.name()!r} is still {self._facts.status} after {timeout:g} s: "
                     "call wait() to wait longer"
                 )
+        for warning in self._facts.warnings:
+            tell(f"model {self.name()!r}: warning: {warning}")
         if self._facts.status == ModelStatus.ERROR:
             tell(f"model {self.name()!r} cannot be used: {self._facts.error_summary}")
         return self
@@ -154,6 +162,8 @@ class ModelVersion:
         }
         if facts.error_summary:
             shown["error"] = facts.error_summary
+        if facts.warnings:
+            shown["warnings"] = "; ".join(facts.warnings)
         return facts_table("Model version", shown)
 
 
@@ -174,6 +184,7 @@ def fetch_version(api: Api, version_id: int) -> VersionFacts:
         framework=str(value_at(body, *_VERSION, "conversion", "framework") or ""),
         status=text_at(body, *_VERSION, "status"),
         error_summary=None if summary is None else str(summary),
+        warnings=tuple(map(str, list_at(body, *_VERSION, "warnings"))),
     )
 
 

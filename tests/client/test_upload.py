@@ -150,6 +150,18 @@ def test_failed_conversion_is_returned_and_told_on_standard_error(
     assert "error" in model._repr_html_()
 
 
+def test_warnings_of_an_upload_are_kept_and_told_on_standard_error(
+    api: ApiServer, client: Client, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.warnings = ("looks like a secret: .env",)
+    model = client.upload_model("echo", project, Framework.CUSTOM)
+    assert model.warnings() == api.warnings
+    shown = capsys.readouterr()
+    assert "looks like a secret: .env" in shown.err
+    assert shown.out == ""
+    assert "looks like a secret: .env" in model._repr_html_()
+
+
 def test_nothing_is_printed_when_nobody_watches(
     api: ApiServer,
     client: Client,

@@ -7,7 +7,7 @@ see what a client sends, and to answer as a server in trouble does.
 import json
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,6 +53,7 @@ class ApiServer:
     expires_in: int = 3600
     statuses: deque[str] = field(default_factory=lambda: deque(["ready"]))
     error_summary: str | None = None
+    warnings: tuple[str, ...] = ()
     received: list[Received] = field(default_factory=list)
     grants: list[dict[str, str]] = field(default_factory=list)
     refused_tokens: set[str] = field(default_factory=set)
@@ -136,7 +137,7 @@ class ApiServer:
 
     def _get_version(self, _: dict[str, str]) -> object:
         status = self.statuses.popleft() if len(self.statuses) > 1 else self.statuses[0]
-        return version(status, self.error_summary)
+        return version(status, self.error_summary, self.warnings)
 
     def _create_pipeline(self, _: dict[str, str]) -> object:
         return {
@@ -215,7 +216,9 @@ def workspace(number: int, name: str, owner: str = USER) -> dict[str, object]:
     }
 
 
-def version(status: str, error_summary: str | None = None) -> dict[str, object]:
+def version(
+    status: str, error_summary: str | None = None, warnings: Sequence[str] = ()
+) -> dict[str, object]:
     facts = {
         "id": 7,
         "name": "echo",
@@ -228,6 +231,7 @@ def version(status: str, error_summary: str | None = None) -> dict[str, object]:
             "size": 3,
         },
         "error_summary": error_summary,
+        "warnings": list(warnings),
     }
     return {"model_version": {"model_version": facts, "config": {"id": 7}}}
 
