@@ -45,13 +45,15 @@ class ProjectInferenceBuilder(InferenceBuilder):
 """
 
 
-def pack_project(folder: Path, name: str, *, predict: str, create: str = "pass") -> Path:
+def pack_project(
+    folder: Path, name: str, *, predict: str, create: str = "pass", requirements: str = ""
+) -> Path:
     """Return a zip whose ``_predict`` and the beginning of whose ``create`` are the given code."""
     project = folder / name
     project.mkdir()
     source = _MODULE.format(predict=_body(predict), create=_body(create))
     (project / "model.py").write_text(source)
-    (project / "requirements.txt").write_text("")
+    (project / "requirements.txt").write_text(requirements)
     return pack(project, folder / f"{name}.zip").path
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 def make_wheel(
     folder: Path, name: str, version: str, *, requires: Sequence[str] = (), source: str = ""
 ) -> Path:
-    """Write a pure wheel whose one module is ``source`` (wheel format 1.0, PEP 427)."""
+    """Write a pure wheel whose one module is ``source`` (wheel format 1.0, PEP 427).
+
+    Its bytes, and so the key of an environment with it, are the same each time.
+    """
     info = f"{name}-{version}.dist-info"
     requirements = "".join(f"Requires-Dist: {line}\n" for line in requires)
     files = {
@@ -26,7 +29,7 @@ def make_wheel(
     target = folder / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(target, "w") as wheel:
         for path, text in files.items():
-            wheel.writestr(path, text)
+            wheel.writestr(zipfile.ZipInfo(path), text)
     return target
 
 
