@@ -105,6 +105,8 @@ def test_credential_in_place_of_a_model_is_not_repeated() -> None:
     ("raw", "told"),
     [
         ("nonsense", "not valid JSON"),
+        ('{"cpus": 1, "cpus": 2}', "twice"),
+        ('{"cpus": NaN}', "not valid JSON"),
         ({"engine": 3}, "must be an object"),
         ({"replica_count": 0}, "1 to 64"),
         ({"replica_count": True}, "1 to 64"),
