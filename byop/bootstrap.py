@@ -78,6 +78,7 @@ class Gateway:
 
     async def open(self) -> None:
         """Start the engine on the running loop, then run again what ran at the last stop."""
+        _tell(self.isolation)
         await self.engine.open()
         self.conversions.resume()
         await asyncio.to_thread(self.services.deployments.restore)
@@ -229,18 +230,20 @@ def _archive_limits(settings: Settings) -> ArchiveLimits:
 
 
 def _isolate(settings: Settings) -> Isolation:
-    isolation = open_isolation(
+    return open_isolation(
         settings.isolation,
         allowance=Allowance.from_settings(settings),
         root=settings.home / "isolation",
     )
-    held = sorted(isolation.controllers)
+
+
+def _tell(isolation: Isolation) -> None:
+    held = ", ".join(sorted(isolation.controllers)) or "none"
     if isolation.level == "bubblewrap":
-        _log.info("workers are isolated", level=isolation.level, cgroups=held)
+        _log.info("workers are isolated", isolation=isolation.level, cgroups=held)
     else:
         why = isolation.reason
-        _log.warning("workers are less isolated", level=isolation.level, why=why, cgroups=held)
-    return isolation
+        _log.warning("workers have no sandbox", isolation=isolation.level, cgroups=held, why=why)
 
 
 def _set_up_once(identity: IdentityService, settings: Settings) -> None:

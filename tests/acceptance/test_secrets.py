@@ -65,8 +65,6 @@ class Scene:
     canaries: Canaries
     bearer: str
     answers: list[str]
-    informed: int
-    uninformed: int
 
     def secrets(self) -> list[str]:
         """Return every text that must not be found, in each form that is looked for."""
@@ -131,16 +129,13 @@ def _play(server: RunningServer, folder: Path, canaries: Canaries) -> Scene:
         assert bool(refusals) == (name == "broken")
         answers += refusals
         addresses.append((name, model, pipeline.url()))
-    pids = {}
     for name, model, url in addresses:
         for text in ("say", "raise", "raise in parts"):
             answer = requests.post(url, json=[{"text": text}], headers=header, timeout=60)
             answers.append(_all_of(answer))
-            if answer.ok:
-                pids[name] = answer.json()[0]["out"]["pid"]
         answers += _ask_about(server, header, name, model, url)
     answers += _try_to_get_in(server, canaries, url=addresses[0][2])
-    return Scene(server, canaries, bearer, answers, pids["informed"], pids["uninformed"])
+    return Scene(server, canaries, bearer, answers)
 
 
 def _deploy(pipeline: Pipeline, config: Mapping[str, object]) -> list[str]:
@@ -252,19 +247,11 @@ def test_no_argument_of_a_process_is_a_secret(scene: Scene) -> None:
     assert found_in("\n".join(lines), scene.secrets()) == []
 
 
-def test_a_model_gets_its_own_variables_and_nothing_of_the_server(scene: Scene) -> None:
-    environment = environment_of(scene.informed)
-    assert found_in(environment, scene.canaries.of_deployment()) == scene.canaries.of_deployment()
-    assert scene.canaries.outside in environment_of(scene.server.pid)
-    others = [value for value in scene.secrets() if value not in environment_of(scene.informed)]
-    assert scene.canaries.outside in others
-    assert scene.canaries.admin_password in others
-    assert scene.bearer in others
-
-
-def test_a_model_gets_nothing_of_another_model(scene: Scene) -> None:
-    assert scene.uninformed != scene.informed
-    assert found_in(environment_of(scene.uninformed), scene.secrets()) == []
+def test_no_worker_shows_a_secret_in_its_environment(scene: Scene) -> None:
+    workers = scene.server.workers()
+    assert len(workers) >= 2
+    for worker in workers:
+        assert found_in(environment_of(worker.pid), scene.secrets()) == []
 
 
 def _files(scene: Scene, folder: str) -> list[Path]:

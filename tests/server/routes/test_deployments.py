@@ -32,6 +32,7 @@ def test_a_native_model_is_part_of_the_engine(api: Api) -> None:
                 "status": "Running",
                 "reason": None,
                 "details": [],
+                "isolation": "process",
                 "pipeline_statuses": {
                     "pipelines": [{"id": "chat", "status": "Running", "version": "55f45c16"}]
                 },
