@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,10 +46,18 @@ class UploadSite:
             if path.is_file()
         }
 
-    def peak_bytes(self) -> int:
-        """Return the most memory that the server has ever held."""
+    @contextmanager
+    def growth(self, *, below_bytes: int) -> Iterator[None]:
+        """Make sure that the server's memory grows by less than that, at its highest."""
+        with suppress(PermissionError):  # without it, growth counts from the highest so far
+            Path(f"/proc/{self.server.pid}/clear_refs").write_text("5")
+        before = self._memory_bytes("VmHWM")
+        yield
+        assert self._memory_bytes("VmHWM") - before < below_bytes
+
+    def _memory_bytes(self, name: str) -> int:
         status = Path(f"/proc/{self.server.pid}/status").read_text()
-        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        (line,) = (line for line in status.splitlines() if line.startswith(f"{name}:"))
         return int(line.split()[1]) << 10
 
 
