@@ -1,6 +1,7 @@
 """Walking the steps of a pipeline: the output of one is the input of the next."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from byop.domain.models import ModelVersion, Signature
 from byop.errors import ModelInputRejectedError
 from byop.ports.engine import Engine
 from byop.tables.columns import conform
+
+_LEAST_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +59,22 @@ async def walk_steps(
     """Return what the steps make of ``inputs``, which fit the first one's input schema.
 
     Between steps, columns that the next model does not declare are dropped; one that it declares
-    and the last step did not give fails the request.
+    and the last step did not give fails the request. A step has what the ones before left of
+    ``deadline_s``.
 
     Raises:
         ModelError: A step failed.
     """
     batch = inputs
     elapsed: list[int] = []
+    left_s = deadline_s
+    start_s = time.monotonic()
     for index, step in enumerate(steps):
         if index:
             batch = _hand_over(batch, step)
+            left_s = max(deadline_s - (time.monotonic() - start_s), _LEAST_S)
         answer = await engine.predict(
-            deployment_id, step.model_version_id, batch, deadline_s=deadline_s
+            deployment_id, step.model_version_id, batch, deadline_s=left_s
         )
         batch = answer.outputs
         elapsed.append(answer.elapsed_ns)

@@ -294,7 +294,7 @@ def versions(scene: Scene, folder: Path, name: str) -> list[ModelVersion]:
 
 
 def swap_under_load(scene: Scene, folder: Path, name: str, seconds: float) -> None:
-    """Swap two models to and fro while 50 requests a second come."""
+    """Swap two models again and again while 50 requests a second come."""
     client = scene.server.client()
     archives = [
         pack_project(folder, f"{name}-{n}", predict=PREDICT.replace("* 2", f"* {n + 2}"))
