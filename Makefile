@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
+FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-fallback test-all check format bench serve pack clean
+.PHONY: help demo test test-long test-fallback test-all fuzz check format bench serve pack clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -38,6 +39,9 @@ test-fallback: $(VENV)/.dev  ## Workers and attacks on them without bubblewrap
 test-all: test test-fallback test-long  ## All tests, every zip, and the wheel in an environment of its own
 	$(BIN)/python packaging/build_zips.py
 	$(BIN)/python packaging/try_wheel.py
+
+fuzz: $(VENV)/.dev  ## Fuzz the parsers of outside bytes, each for FUZZ_SECONDS
+	$(BIN)/python -m pytest tests/fuzz --fuzz-seconds $(FUZZ_SECONDS)
 
 check: $(VENV)/.dev  ## Lint, types, layers, spelling, dependencies
 	$(BIN)/ruff format --check .
