@@ -5,6 +5,12 @@
 is in ``batch``; a large one lies at ``file_offset`` of its partition's batch file
 (``log_batches.py``). What repeats (topic, partition, Arrow schema, the constant metadata) is
 stored once and referred to.
+
+``segments`` is the manifest of rolled rows, ``segment_groups`` the first and last row of each row
+group of a segment in (time, partition, sequence) order, ``segment_places`` the row numbers
+``first_seq`` to before ``end_seq`` among which a row group has some of a partition's. Rows of
+``tail`` below the ``end_seq`` of ``removals`` are rolled: nobody reads them, and they are deleted
+soon.
 """
 
 import secrets
@@ -15,7 +21,7 @@ from byop.errors import StorageUnavailableError
 from byop.settings import Durability
 from byop.store.write_ahead import enter_wal_mode
 
-VERSION = 1
+VERSION = 2
 
 _PAGE_BYTES = 8192
 _CURSOR_KEY_BYTES = 32
@@ -37,6 +43,31 @@ CREATE TABLE tail (
     size INTEGER NOT NULL, file_offset INTEGER, batch BLOB,
     CHECK ((file_offset IS NULL) <> (batch IS NULL)));
 CREATE INDEX tail_by_time ON tail (topic_id, time_ms, partition_id, seq);
+"""
+_SEGMENTS = """
+CREATE INDEX tail_by_place ON tail (topic_id, partition_id, seq);
+CREATE INDEX tail_by_file ON tail (partition_id, file_offset) WHERE file_offset IS NOT NULL;
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, schema_id INTEGER NOT NULL,
+    name TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL, size INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL);
+CREATE INDEX segments_by_first ON segments (topic_id, first_ms, last_ms);
+CREATE INDEX segments_by_last ON segments (topic_id, last_ms, first_ms);
+CREATE INDEX segments_by_age ON segments (last_ms, size);
+CREATE TABLE segment_groups (
+    segment_id INTEGER NOT NULL, number INTEGER NOT NULL, rows INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL, first_partition_id INTEGER NOT NULL, first_seq INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL, last_partition_id INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    PRIMARY KEY (segment_id, number)) WITHOUT ROWID;
+CREATE TABLE segment_places (
+    topic_id INTEGER NOT NULL, partition_id INTEGER NOT NULL, first_seq INTEGER NOT NULL,
+    end_seq INTEGER NOT NULL, segment_id INTEGER NOT NULL, number INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    PRIMARY KEY (topic_id, partition_id, first_seq, segment_id, number)) WITHOUT ROWID;
+CREATE INDEX segment_places_by_segment ON segment_places (segment_id);
+CREATE TABLE removals (
+    topic_id INTEGER NOT NULL, partition_id INTEGER NOT NULL, end_seq INTEGER NOT NULL,
+    PRIMARY KEY (topic_id, partition_id)) WITHOUT ROWID;
 """
 
 
@@ -93,10 +124,16 @@ def _prepare(connection: sqlite3.Connection, durability: Durability, busy_timeou
             "start the newer byop that wrote it"
         )
     if version == 0:
-        for statement in filter(str.strip, _TABLES.split(";")):
-            connection.execute(statement)
+        _execute_each(connection, _TABLES)
         connection.execute(
             "INSERT INTO facts VALUES ('cursor_key', ?)", (secrets.token_bytes(_CURSOR_KEY_BYTES),)
         )
+    if version < VERSION:
+        _execute_each(connection, _SEGMENTS)
         connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+
+
+def _execute_each(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in filter(str.strip, statements.split(";")):
+        connection.execute(statement)

@@ -1,6 +1,7 @@
 """Inference records as the log stores them: one Arrow IPC message of flat columns."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ class LogSchema:
             bounds.append(bounds[-1] + len(fields))
             bare = pa.schema([field.with_name(field.name[len(prefix) :]) for field in fields])
             self._datasets.append((bounds[-2], bounds[-1], bare))
-        self._is_stream = any(_holds_dictionary(field.type) for field in schema)
+        self.holds_dictionary = any(_holds_dictionary(field.type) for field in schema)
 
     @staticmethod
     def of(record: InferenceRecord) -> "LogSchema":
@@ -63,7 +64,7 @@ class LogSchema:
 
     def encode(self, batch: pa.RecordBatch) -> pa.Buffer:
         """Return the bytes to store. A dictionary needs a stream: it is a message of its own."""
-        if not self._is_stream:
+        if not self.holds_dictionary:
             return batch.serialize()
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self.schema) as stream:
@@ -72,24 +73,28 @@ class LogSchema:
 
     def decode(self, stored: bytes) -> pa.RecordBatch:
         """Return the batch that ``encode`` wrote."""
-        if not self._is_stream:
+        if not self.holds_dictionary:
             return pa.ipc.read_record_batch(pa.py_buffer(stored), self.schema)
         with pa.ipc.open_stream(pa.py_buffer(stored)) as stream:
             return stream.read_next_batch()
 
-    def unpack(
-        self, batch: pa.RecordBatch, *, time_ms: int, metadata: InferenceMetadata
-    ) -> InferenceRecord:
-        """Return the record of a stored batch, or of a slice of one."""
+    def split(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, ...]:
+        """Return inputs, outputs and anomalies of a stored batch, not copied."""
         columns = batch.columns
-        inputs, outputs, anomalies = (
+        return tuple(
             # An empty list would make a batch without rows.
             pa.RecordBatch.from_arrays(columns[start:stop], schema=schema)
             if start < stop
             else batch.select([])
             for start, stop, schema in self._datasets
         )
-        return InferenceRecord(time_ms, inputs, outputs, anomalies, metadata)
+
+    def decode_all(self, stored: Sequence[bytes]) -> pa.Table:
+        """Return the rows of batches that ``encode`` wrote, one after the other."""
+        if self.holds_dictionary:
+            return pa.Table.from_batches(map(self.decode, stored), self.schema)
+        with pa.ipc.open_stream(pa.py_buffer(b"".join([self.serialized, *stored]))) as stream:
+            return stream.read_all()
 
 
 class LogSchemas:

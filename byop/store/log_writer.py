@@ -2,19 +2,21 @@
 
 import asyncio
 import contextlib
+import errno
 import queue
 import sqlite3
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import structlog
 from typing_extensions import Buffer
 
-from byop.errors import StorageUnavailableError
+from byop.errors import StorageFullError, StorageUnavailableError
 from byop.ports.inference_log import LogPosition
 from byop.store.log_batches import BatchFile
 from byop.store.log_catalog import LogCatalog
@@ -30,10 +32,13 @@ _COLUMNS = (
 _PLACES = f"({', '.join('?' * len(_COLUMNS.split(',')))})"
 _LARGE_BYTES = 16 << 10
 """From here on a batch goes to the batch file."""
+_IS_FULL = {errno.ENOSPC, errno.EDQUOT}
 _IS_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 _FAILURES = (sqlite3.Error, OSError, pa.ArrowException, MemoryError, OverflowError, UnicodeError)
 """What a disk, or one record that cannot be stored, may cause."""
+
+_log = structlog.get_logger(__name__)
 
 _Future = asyncio.Future[LogPosition]
 _Result = LogPosition | StorageUnavailableError
@@ -64,6 +69,7 @@ class LogWriter:
         batch_folder: Path,
         is_power_safe: bool,
         queue_limit: int,
+        committed: Callable[[int, int], None] | None = None,
     ) -> None:
         self.partition = uuid.uuid4().hex
         self._connection = connection
@@ -73,6 +79,7 @@ class LogWriter:
         self._sequences: dict[str, int] = {}
         self._waiting: queue.SimpleQueue[Append | None] = queue.SimpleQueue()
         self._queue_limit = queue_limit
+        self._committed = committed
         self._is_open = True
         self._submitting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="inference-log", daemon=True)
@@ -137,7 +144,10 @@ class LogWriter:
         sequences, end = dict(self._sequences), self._batches.end
         try:
             positions = self._commit(group)
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 (an edge: the thread that writes)
+            # Also what nobody foresaw ends one append, not the log.
+            if not isinstance(error, _FAILURES):
+                _log.exception("an append to the inference log failed")
             self._roll_back(sequences, end)
             if len(group) > 1 and not _is_locked(error):
                 for append in group:
@@ -146,6 +156,7 @@ class LogWriter:
                 _answer((append, _refusal(error)) for append in group)
         else:
             _answer(zip(group, positions, strict=True))
+            self._after_commit(group)
 
     def _commit(self, group: Sequence[Append]) -> list[LogPosition]:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -154,6 +165,12 @@ class LogWriter:
             self._batches.sync()
         self._connection.execute("COMMIT")
         return positions
+
+    def _after_commit(self, group: Sequence[Append]) -> None:
+        self._batches.turn_over()
+        if self._committed is not None:
+            rows = sum(append.batch.num_rows for append in group)
+            self._committed(rows, sum(append.batch.nbytes for append in group))
 
     def _insert(self, group: Sequence[Append]) -> list[LogPosition]:
         positions: list[LogPosition] = []
@@ -256,4 +273,9 @@ def _is_locked(error: Exception) -> bool:
 
 
 def _refusal(error: Exception) -> StorageUnavailableError:
-    return StorageUnavailableError(f"the inference log refuses: {error}")
+    is_full = (
+        getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        or getattr(error, "errno", None) in _IS_FULL
+    )
+    kind = StorageFullError if is_full else StorageUnavailableError
+    return kind(f"the inference log refuses: {error}")

@@ -9,7 +9,17 @@ import pyarrow as pa
 
 from byop.domain.inferences import InferenceRecord
 from byop.errors import InvalidPayloadError, StorageUnavailableError
-from byop.ports.inference_log import LogOrder, LogPage, LogPosition, LogQuery, PageStatus
+from byop.ports.inference_log import (
+    FollowedPage,
+    LogOrder,
+    LogPage,
+    LogPosition,
+    LogQuery,
+    LogScan,
+    PageStatus,
+)
+from byop.store.log_flat import StoredFacts, flatten
+from byop.store.log_rows import LogSchema, Origin
 
 _Key = tuple[int, int]
 """Time and sequence of a row: its place in the order."""
@@ -54,6 +64,48 @@ class MemoryInferenceLog:
             chosen[-1][1].append(row)
             last = key
         return LogPage(_pick(chosen), PageStatus.ALL, None)
+
+    def follow(
+        self, topic: str, *, watermark: str | None = None, limit: int = 1000
+    ) -> FollowedPage:
+        if limit < 1:
+            raise InvalidPayloadError("the limit is below 1")
+        given = 0 if watermark is None else _decode_watermark(topic, watermark)
+        records: list[InferenceRecord] = []
+        positions: list[LogPosition] = []
+        left, has_more = limit, False
+        for sequence, record in self._records[topic]:
+            start = max(0, given - sequence)
+            if start >= record.rows:
+                continue
+            if left == 0 or (records and not _have_same_columns(records[0], record)):
+                has_more = True
+                break
+            part = record.slice(start, min(left, record.rows - start))
+            records.append(part)
+            positions.append(LogPosition(self.partition, sequence + start))
+            left -= part.rows
+            given = sequence + start + part.rows
+            has_more = given < sequence + record.rows
+        return FollowedPage(records, positions, _encode_watermark(topic, given), has_more)
+
+    def scan(self, scan: LogScan) -> Iterator[pa.RecordBatch]:
+        window = LogQuery(scan.topic, start_ms=scan.start_ms, end_ms=scan.end_ms)
+        for sequence, record in self._records[scan.topic]:
+            if record.rows and _is_inside(window, record.time_ms):
+                schema = LogSchema.of(record)
+                facts = StoredFacts(
+                    time_ms=record.time_ms,
+                    partition_id=0,
+                    seq=sequence,
+                    rows=record.rows,
+                    origin=Origin.of(record.metadata),
+                    elapsed_ns=",".join(map(str, record.metadata.elapsed_ns)),
+                )
+                payload = pa.Table.from_batches([schema.pack(record)])
+                table = flatten(schema, [facts], payload, {0: self.partition}).table
+                wanted = table.column_names if scan.columns is None else scan.columns
+                yield from table.select([n for n in table.column_names if n in wanted]).to_batches()
 
     def close(self) -> None:
         self._is_open = False
@@ -117,3 +169,15 @@ def _decode(query: LogQuery, cursor: str) -> _Key:
     if window != [query.topic, query.order.value, query.start_ms, query.end_ms]:
         raise InvalidPayloadError("the cursor belongs to another query")
     return time_ms, sequence
+
+
+def _encode_watermark(topic: str, given: int) -> str:
+    text = json.dumps([topic, given])
+    return f"{zlib.crc32(text.encode())}.{text}"
+
+
+def _decode_watermark(topic: str, watermark: str) -> int:
+    check, _, text = watermark.partition(".")
+    if check != str(zlib.crc32(text.encode("utf-8", "replace"))) or json.loads(text)[0] != topic:
+        raise InvalidPayloadError("the watermark was changed, or is of another topic")
+    return int(json.loads(text)[1])

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from byop.domain.inferences import InferenceMetadata, InferenceRecord, no_anomalies
-from byop.ports.inference_log import InferenceLog, LogPage, LogQuery
+from byop.ports.inference_log import FollowedPage, InferenceLog, LogPage, LogQuery
 
 METADATA = InferenceMetadata(
     last_model='{"model_name": "m", "model_sha": "abc"}',
@@ -29,7 +29,7 @@ def make_other_record(numbers: Sequence[int], *, time_ms: int = 1000) -> Inferen
     return replace(record, outputs=record.outputs.rename_columns(["other"]))
 
 
-def rows_of(page: LogPage) -> list[tuple[int, int]]:
+def rows_of(page: LogPage | FollowedPage) -> list[tuple[int, int]]:
     """Time and number of every row, after checking that input and output still go together."""
     rows = []
     for record in page.records:
@@ -40,7 +40,7 @@ def rows_of(page: LogPage) -> list[tuple[int, int]]:
     return rows
 
 
-def numbers_of(page: LogPage) -> list[int]:
+def numbers_of(page: LogPage | FollowedPage) -> list[int]:
     return [number for _, number in rows_of(page)]
 
 

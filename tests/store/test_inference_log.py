@@ -4,8 +4,10 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from byop.domain.inferences import InferenceMetadata, InferenceRecord
 from byop.errors import InvalidPayloadError, StorageUnavailableError
-from byop.ports.inference_log import InferenceLog, LogOrder, LogQuery, PageStatus
+from byop.ports.inference_log import InferenceLog, LogOrder, LogQuery, LogScan, PageStatus
 from byop.store.inference_log import SqliteInferenceLog
 from tests.fakes.stores import MemoryInferenceLog
 from tests.store.log_records import (
@@ -23,15 +25,18 @@ from tests.store.log_records import (
     pages_of,
     rows_of,
 )
+from tests.store.rolled_log import RolledLog, follow_all, roll
 
 ASCENDING, DESCENDING = LogOrder.ASCENDING, LogOrder.DESCENDING
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "rolled", "memory"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[InferenceLog]:
     opened: InferenceLog = MemoryInferenceLog()
     if request.param == "sqlite":
         opened = SqliteInferenceLog(tmp_path / "log.sqlite3")
+    if request.param == "rolled":
+        opened = RolledLog(tmp_path / "log.sqlite3")
     yield opened
     opened.close()
 
@@ -255,6 +260,71 @@ async def test_append_and_read_after_close_are_refused(log: InferenceLog) -> Non
         log.read(LogQuery("t"))
 
 
+async def test_follower_sees_each_row_once_in_the_order_of_commits_also_late_ones(
+    log: InferenceLog,
+) -> None:
+    await _fill(log, make_record([1, 2, 3], time_ms=30), make_record([4, 5], time_ms=20))
+    first = log.follow("t", limit=4)
+    assert (numbers_of(first), first.has_more) == ([1, 2, 3, 4], True)
+    assert [position.sequence for position in first.positions] == [0, 3]
+    await _fill(log, make_record([6], time_ms=10))
+    second = log.follow("t", watermark=first.watermark, limit=4)
+    assert (numbers_of(second), second.has_more) == ([5, 6], False)
+    assert [position.sequence for position in second.positions] == [4, 5]
+    third = log.follow("t", watermark=second.watermark)
+    assert (third.records, third.positions, third.has_more) == ([], [], False)
+
+
+async def test_followed_page_ends_where_columns_change(log: InferenceLog) -> None:
+    await _fill(log, make_record([1]), make_other_record([2, 3]), make_record([4]))
+    pages = list(follow_all(log, "t"))
+    assert [numbers_of(page) for page in pages] == [[1], [2, 3], [4]]
+    assert [page.has_more for page in pages] == [True, True, False]
+
+
+async def test_watermark_that_was_changed_or_is_of_another_topic_is_refused(
+    log: InferenceLog,
+) -> None:
+    await _fill(log, make_record([1]))
+    watermark = log.follow("t").watermark
+    for topic, wrong in (("other", watermark), ("t", watermark[:-2]), ("t", ""), ("t", "x\udc80")):
+        with pytest.raises(InvalidPayloadError):
+            log.follow(topic, watermark=wrong)
+    with pytest.raises(InvalidPayloadError):
+        log.follow("t", limit=0)
+
+
+async def test_empty_topic_can_be_followed_from_its_beginning(log: InferenceLog) -> None:
+    before = log.follow("t")
+    assert (before.records, before.has_more) == ([], False)
+    await _fill(log, make_record([1]))
+    assert numbers_of(log.follow("t", watermark=before.watermark)) == [1]
+
+
+async def test_scan_yields_the_rows_of_a_window_flat(log: InferenceLog) -> None:
+    for time_ms in (10, 20, 30):
+        await _fill(log, make_record([time_ms, time_ms + 1], time_ms=time_ms))
+    await _fill(log, make_other_record([7], time_ms=20))
+    batches = list(log.scan(LogScan("t", start_ms=20, end_ms=30)))
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    assert sorted(row["in.n"] for row in rows) == [7, 20, 21]
+    (row,) = (row for row in rows if row["in.n"] == 21)
+    assert (row["sequence"], row["record"], row["out.told"]) == (3, 2, "row 21")
+    assert (row["time"].timestamp(), row["partition"]) == (0.02, log.partition)
+    assert row["metadata.elapsed_ns"] == [21, 3_000_000_000]
+    assert (row["metadata.dropped"], row["metadata.partition"]) == ([], "local")
+
+
+async def test_scan_of_some_columns_leaves_the_others_out(log: InferenceLog) -> None:
+    await _fill(log, make_record([1, 2]), make_other_record([3]))
+    batches = list(log.scan(LogScan("t", columns=["out.told", "sequence"])))
+    assert {tuple(batch.schema.names) for batch in batches} == {
+        ("sequence", "out.told"),
+        ("sequence",),
+    }
+    assert list(log.scan(LogScan("none"))) == []
+
+
 _COLUMNS = {
     "int64 above 2^53": pa.array([2**53 + 1, None]),
     "float32": pa.array([0.1, None], pa.float32()),
@@ -271,6 +341,15 @@ _COLUMNS = {
     "dotted.name": pa.array([1, 2]),
     "in.out.": pa.array([1, 2]),
     "null": pa.nulls(2),
+    "seconds": pa.array([0, None], pa.timestamp("s")),
+    "time beyond Parquet's range": pa.array([1 << 62, None], pa.timestamp("s")),
+    "duration": pa.array([1, None], pa.duration("s")),
+    "small dictionary": pa.array(["a", None]).cast(pa.dictionary(pa.int8(), pa.string())),
+    "float16": pa.array(np.array([1.0, 2.0], np.float16)),
+    "decimal": pa.array([Decimal("1.50"), None]),
+    "large text": pa.array(["a", None], pa.large_string()),
+    "empty struct": pa.array([{}, None], pa.struct([])),
+    "map": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
 }
 
 
@@ -307,14 +386,16 @@ async def test_record_without_input_columns_keeps_its_rows(log: InferenceLog) ->
     order=st.sampled_from(LogOrder),
     window=st.tuples(st.none() | st.integers(0, 3), st.none() | st.integers(0, 4)),
 )
-def test_pages_together_are_exactly_the_rows_in_order(
+def test_pages_together_are_exactly_the_rows_in_order_however_much_is_rolled(
     tmp_path_factory: pytest.TempPathFactory,
     shape: list[tuple[int, int, bool]],
     limit: int,
     order: LogOrder,
     window: tuple[int | None, int | None],
 ) -> None:
-    log = SqliteInferenceLog(tmp_path_factory.mktemp("log") / "log.sqlite3")
+    """Some of the rows are rolled between appends, and some between pages."""
+    path = tmp_path_factory.mktemp("log") / "log.sqlite3"
+    log = SqliteInferenceLog(path)
     memory = MemoryInferenceLog()
     counter = itertools.count()
     expected: list[tuple[int, int]] = []
@@ -324,6 +405,8 @@ def test_pages_together_are_exactly_the_rows_in_order(
         for one in (log, memory):
             asyncio.run(one.append("t", make(numbers, time_ms=time_ms)))
         expected += [(time_ms, number) for number in numbers]
+        if rows == 2:
+            roll(path)
     start, end = window
     expected = sorted(
         row
@@ -331,9 +414,15 @@ def test_pages_together_are_exactly_the_rows_in_order(
         if (start is None or row[0] >= start) and (end is None or row[0] < end)
     )
     query = LogQuery("t", order=order, limit=limit, start_ms=start, end_ms=end)
-    pages, fake_pages = list(pages_of(log, query)), list(pages_of(memory, query))
+    pages, fake_pages = [], list(pages_of(memory, query))
+    for page in pages_of(log, query):
+        pages.append(page)
+        if len(pages) == 2:
+            roll(path)
+    followed = [row for page in follow_all(log, "t", limit=limit) for row in rows_of(page)]
     log.close()
     got = [row for page in pages for row in rows_of(page)]
+    assert [number for _, number in followed] == list(range(next(counter)))
     assert got == (expected if order is ASCENDING else expected[::-1])
     assert [(p.status, rows_of(p)) for p in pages] == [(p.status, rows_of(p)) for p in fake_pages]
     assert all(sum(record.rows for record in page.records) <= limit for page in pages)

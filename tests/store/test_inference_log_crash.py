@@ -68,7 +68,7 @@ hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 
 async def main():
     await log.append("t", make_record([1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, hard))
     outcomes = await asyncio.gather(
         log.append("t", make_record([2])),
         log.append("t", make_record(list(range(100, 50_000)))),

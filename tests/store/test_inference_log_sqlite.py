@@ -20,11 +20,11 @@ from byop.domain.inferences import InferenceRecord, no_anomalies
 from byop.errors import InvalidPayloadError, StorageUnavailableError
 from byop.ports.inference_log import LogOrder, LogPosition, LogQuery, PageStatus
 from byop.settings import Durability
-from byop.store.cursors import CursorPosition
 from byop.store.inference_log import SqliteInferenceLog
 from byop.store.log_batches import batch_folder
-from byop.store.log_reader import page_statement
 from byop.store.log_rows import CHUNK_BYTES
+from byop.store.log_segments import LogKey
+from byop.store.log_snapshot import everything, tail_statement, time_conditions
 from tests.store.log_filling import kept_records
 from tests.store.log_records import (
     METADATA,
@@ -291,23 +291,25 @@ async def test_files_are_private(log: SqliteInferenceLog, path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", LogOrder)
-@pytest.mark.parametrize("window", [(None, None), (10, 20)])
-@pytest.mark.parametrize("start", [None, CursorPosition(1, 2, 3, 0)])
+@pytest.mark.parametrize("times", [(None, None), (10, 20)])
+@pytest.mark.parametrize("low", [None, LogKey(11, 2, 3)])
 def test_pages_are_found_by_index_without_sorting(
     log: SqliteInferenceLog,
     path: Path,
     order: LogOrder,
-    window: tuple[int | None, int | None],
-    start: CursorPosition | None,
+    times: tuple[int | None, int | None],
+    low: LogKey | None,
 ) -> None:
     assert log.read(LogQuery("t")).records == []
-    query = LogQuery("t", order=order, start_ms=window[0], end_ms=window[1])
-    statement, values = page_statement(query, start)
+    window = everything(order, *times)
+    if low is not None:
+        window = window._replace(low=low, stored_seq=3)
+    conditions, values, by = time_conditions(window)
+    statement, bound = tail_statement(1, [(1, 5)], conditions, by)
     with closing(sqlite3.connect(path)) as connection:
-        plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall())
-    assert "USING INDEX tail_by_time (topic_id=?" in plan
+        plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement}", bound + values).fetchall())
+    assert "USING INDEX tail_by_time (topic_id=? AND time_ms>? AND time_ms<?)" in plan
     assert "TEMP B-TREE" not in plan
-    assert start is None or "time_ms" in plan  # else each page would walk over those before it
 
 
 def test_new_log_may_be_opened_by_many_at_once(path: Path) -> None:

@@ -8,9 +8,15 @@ import pyarrow as pa
 import pytest
 
 from byop.errors import StorageUnavailableError
-from byop.ports.inference_log import LogOrder, LogQuery
+from byop.ports.inference_log import LogOrder, LogQuery, LogScan
 from byop.store.inference_log import SqliteInferenceLog
-from byop.store.log_batches import BatchFile, BatchFiles, batch_folder
+from byop.store.log_batches import (
+    BatchFile,
+    BatchFiles,
+    batch_folder,
+    file_number,
+    locked_file,
+)
 from tests.store.log_records import make_record, numbers_of
 
 LARGE = list(range(4000))
@@ -86,14 +92,45 @@ def test_another_log_on_the_same_file_reads_the_batches(tmp_path: Path) -> None:
         assert len(list(batch_folder(path).iterdir())) == 2
 
 
-def test_lost_batch_file_is_told_and_other_topics_are_read(tmp_path: Path) -> None:
+def test_lost_batch_is_told_and_the_page_goes_on_past_it(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite3"
     with closing(SqliteInferenceLog(path)) as log:
-        asyncio.run(log.append("large", make_record(LARGE)))
-        asyncio.run(log.append("small", make_record([7])))
+        asyncio.run(log.append("t", make_record([1], time_ms=1)))
+        asyncio.run(log.append("t", make_record(LARGE, time_ms=2)))
+        asyncio.run(log.append("t", make_record([2], time_ms=3)))
     (file,) = batch_folder(path).iterdir()
     os.truncate(file, 100)
     with closing(SqliteInferenceLog(path)) as log:
-        with pytest.raises(StorageUnavailableError, match="ends before"):
-            log.read(LogQuery("large"))
-        assert numbers_of(log.read(LogQuery("small"))) == [7]
+        for order in LogOrder:
+            page = log.read(LogQuery("t", order=order))
+            assert sorted(numbers_of(page)) == [1, 2]
+            (missing,) = page.missing
+            assert missing.rows == len(LARGE)
+            assert "ends before" in missing.reason
+        followed = log.follow("t")
+        assert [position.sequence for position in followed.positions] == [0, 1 + len(LARGE)]
+        assert [missing.rows for missing in followed.missing] == [len(LARGE)]
+        assert log.follow("t", watermark=followed.watermark).missing == []
+        with pytest.raises(StorageUnavailableError, match="missing"):
+            list(log.scan(LogScan("t")))
+
+
+def test_writer_goes_on_in_a_next_file_and_leaves_the_full_one_to_be_deleted(
+    tmp_path: Path,
+) -> None:
+    file, files = BatchFile(tmp_path / "b", "p"), BatchFiles(tmp_path / "b")
+    file.append(pa.py_buffer(bytes(64 << 20)))
+    with locked_file(tmp_path / "b" / "p") as is_mine:
+        assert not is_mine
+    file.turn_over()
+    place = file.append(pa.py_buffer(b"next"))
+    file.turn_over()
+    file.append(pa.py_buffer(b"more"))
+    with locked_file(tmp_path / "b" / "p") as is_mine:
+        assert is_mine
+    assert file_number(place) == 1
+    assert files.read("p", place, 8) == b"nextmore"
+    file.cut(place + 4)
+    assert (tmp_path / "b" / "p.1").read_bytes() == b"next"
+    file.close()
+    files.close()

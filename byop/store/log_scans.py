@@ -1,0 +1,139 @@
+"""Scans of the inference log: everything in a window, in flat batches."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from byop.errors import StorageUnavailableError
+from byop.ports.inference_log import LogOrder, LogScan
+from byop.store.log_flat import StoredFacts, flatten
+from byop.store.log_runs import HotRun
+from byop.store.log_segments import LogKey
+from byop.store.log_snapshot import (
+    UNREADABLE,
+    LogMovedError,
+    LogSnapshot,
+    Window,
+    everything,
+    time_conditions,
+)
+
+_HOT_ROWS = 65_536
+_HOT_BYTES = 16 << 20
+
+
+def open_batch_files(snapshot: LogSnapshot) -> None:
+    """Open what hot rows refer to: the files may be deleted while the scan runs.
+
+    Raises:
+        LogMovedError: One is gone already; a later snapshot tells whether its rows are.
+    """
+    found = snapshot.connection.execute(
+        "SELECT DISTINCT partition_id, file_offset >> 40 FROM tail"
+        " WHERE topic_id = ? AND file_offset IS NOT NULL",
+        (snapshot.topic_id,),
+    )
+    for partition_id, number in found.fetchall():
+        partition = snapshot.lookup.partition(snapshot.connection, partition_id)
+        try:
+            snapshot.files.open(partition, number)
+        except OSError as error:
+            raise LogMovedError from error
+
+
+def scan_batches(snapshot: LogSnapshot, scan: LogScan) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the window: those of segments first, then those not rolled yet."""
+    window = everything(LogOrder.ASCENDING, scan.start_ms, scan.end_ms)
+    if snapshot.topic_id is None:
+        return
+    for batch in _cold(snapshot, window, scan.columns):
+        inside = _inside(batch, scan)
+        if inside.num_rows:
+            yield _chosen(inside, scan.columns)
+    for runs in _hot(snapshot, window):
+        yield _chosen(_flat(runs), scan.columns)
+
+
+def _cold(
+    snapshot: LogSnapshot, window: Window, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    connection = snapshot.connection
+    found = connection.execute(
+        "SELECT id, name, schema_id FROM segments"
+        " WHERE topic_id = ? AND last_ms >= ? AND first_ms <= ? ORDER BY first_ms",
+        (snapshot.topic_id, window.low.time_ms, window.high.time_ms),
+    )
+    for segment_id, name, schema_id in found.fetchall():
+        groups = connection.execute(
+            "SELECT number, first_ms, first_partition_id, first_seq, last_ms, last_partition_id,"
+            " last_seq FROM segment_groups WHERE segment_id = ? ORDER BY number",
+            (segment_id,),
+        )
+        numbers = [
+            number
+            for number, *bounds in groups
+            if window.meets(LogKey(*bounds[:3]), LogKey(*bounds[3:]))
+        ]
+        schema = snapshot.lookup.schema(connection, schema_id)
+        try:
+            yield from snapshot.segments.iterate(name, numbers, schema, columns)
+        except UNREADABLE as error:
+            _go_on_if_removed(snapshot, name, error)
+
+
+def _go_on_if_removed(snapshot: LogSnapshot, name: str, error: Exception) -> None:
+    try:
+        reason = snapshot.why_lost(name, error)
+    except LogMovedError:
+        return  # Retention took it while the scan ran.
+    raise StorageUnavailableError(f"rows of the inference log are missing: {reason}")
+
+
+def _hot(snapshot: LogSnapshot, window: Window) -> Iterator[list[HotRun]]:
+    """Yield runs of one schema that make a batch."""
+    runs: list[HotRun] = []
+    rows = size = 0
+    for run in snapshot.hot_runs(*time_conditions(window)):
+        is_full = rows >= _HOT_ROWS or size >= _HOT_BYTES
+        if runs and (is_full or runs[0].schema is not run.schema):
+            yield runs
+            runs = []
+            rows = size = 0
+        runs.append(run)
+        rows += run.rows
+        size += run.size
+    if runs:
+        yield runs
+
+
+def _flat(runs: Sequence[HotRun]) -> pa.RecordBatch:
+    schema = runs[0].schema
+    try:
+        payload = schema.decode_all([run.encoded() for run in runs])
+    except UNREADABLE as error:
+        raise StorageUnavailableError(f"rows of the inference log are missing: {error}") from error
+    facts = [
+        StoredFacts(run.time_ms, run.partition_id, run.seq, run.rows, run.origin, run.elapsed_ns)
+        for run in runs
+    ]
+    partitions = {run.partition_id: run.partition for run in runs}
+    table = flatten(schema, facts, payload, partitions).table.combine_chunks()
+    return pa.concat_batches(table.to_batches())
+
+
+def _inside(batch: pa.RecordBatch, scan: LogScan) -> pa.RecordBatch:
+    """Return the rows between the times of the scan."""
+    times = np.asarray(batch.column("time").view(pa.int64()))
+    # Rows ascend by time.
+    start = 0 if scan.start_ms is None else int(np.searchsorted(times, scan.start_ms))
+    stop = len(times) if scan.end_ms is None else int(np.searchsorted(times, scan.end_ms))
+    return batch.slice(start, max(0, stop - start))
+
+
+def _chosen(batch: pa.RecordBatch, columns: Sequence[str] | None) -> pa.RecordBatch:
+    if columns is None:
+        return batch
+    return batch.select(
+        [number for number, name in enumerate(batch.schema.names) if name in columns]
+    )
