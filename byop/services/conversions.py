@@ -5,6 +5,7 @@ once. Anything wrong ends in status ``error`` with the reason in ``error_summary
 """
 
 import platform
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -28,7 +29,6 @@ _log = structlog.get_logger(__name__)
 class _Converted:
     environment: ModelEnvironment
     signature: Signature
-    warnings: tuple[str, ...]
 
 
 class Conversions:
@@ -86,7 +86,6 @@ class Conversions:
                 version.id,
                 ModelStatus.READY,
                 updated_at=self._clock.now(),
-                warnings=done.warnings,
                 environment_key=done.environment.key,
                 signature=done.signature,
             )
@@ -94,6 +93,10 @@ class Conversions:
 
     def _prepare(self, version: ModelVersion) -> _Converted:
         report = self._files.project(version)
+        warnings = (*(report.warnings if report else ()), *_python_warnings(version))
+        if warnings:  # told also when what follows fails
+            attempting = _attempting(version.conversion.framework)
+            self._set(version, attempting, warnings=warnings)
         lines = requirement_lines(version, report)
         environment = self._environments.ensure(version.conversion.framework, lines)
         path = self._files.locate(version)
@@ -111,17 +114,25 @@ class Conversions:
                 resources=ModelResources(),
             )
             declared = self._engine.probe(launch, timeout_s=self._load_timeout_s)
-        warnings = (*(report.warnings if report else ()), *_python_warnings(version))
-        return _Converted(environment, declared, warnings)
+        return _Converted(environment, declared)
 
     def _fail(self, version: ModelVersion, summary: str) -> None:
         self._set(version, ModelStatus.ERROR, error_summary=summary)
 
     def _set(
-        self, version: ModelVersion, status: ModelStatus, *, error_summary: str | None = None
+        self,
+        version: ModelVersion,
+        status: ModelStatus,
+        *,
+        error_summary: str | None = None,
+        warnings: Sequence[str] | None = None,
     ) -> None:
         self._metadata.models.set_status(
-            version.id, status, updated_at=self._clock.now(), error_summary=error_summary
+            version.id,
+            status,
+            updated_at=self._clock.now(),
+            error_summary=error_summary,
+            warnings=warnings,
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from byop.bundle.archive_limits import ArchiveLimits
 from byop.domain.models import Framework, ModelStatus, ModelVersion
-from byop.errors import InvalidArchiveError, StoredFileDamagedError
+from byop.errors import InvalidArchiveError, RequirementsConflictError, StoredFileDamagedError
 from byop.services.model_files import ModelFiles
 from byop.store.blobs import FileBlobStore
 from tests.services.conftest import World, zipped
@@ -127,3 +127,13 @@ def test_secret_in_an_upload_is_a_warning_of_the_version(world: World) -> None:
     (warning,) = ready.warnings
     assert ".env" in warning
     assert "canary-value" not in warning
+
+
+def test_warning_is_there_also_when_the_conversion_fails(world: World) -> None:
+    workspace_id = world.workspaces.create(world.admin, "w").id
+    world.environments.problem = RequirementsConflictError("numpy does not fit")
+    with_secret = zipped({"s.py": "def process_data(x): return x", ".env": "KEY=value"})
+    version = world.upload(world.admin, workspace_id, framework=Framework.PYTHON, data=with_secret)
+    failed = world.converted(world.admin, version)
+    assert failed.status is ModelStatus.ERROR
+    assert len(failed.warnings) == 1
