@@ -6,6 +6,7 @@ and the probes that uvicorn with httptools lets through (docs/security.md).
 
 import ipaddress
 import re
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
@@ -53,24 +54,19 @@ class HttpGuard:
 
     def refusal(self, scope: Scope) -> Answer | None:
         """Return the answer to a request that is refused, None for one that goes on."""
-        headers = scope["headers"]
-        names = [name for name, _ in headers]
-        if len(names) > MAX_HEADERS:
-            return _refused(431, f"more than {MAX_HEADERS} headers")
-        if sum([len(name) + len(value) for name, value in headers]) > MAX_HEADER_BYTES:
-            return _refused(431, f"more than {MAX_HEADER_BYTES} bytes of headers")
-        single = _ONCE.intersection(names)
-        if b"host" not in single:
+        pairs = scope["headers"]
+        headers: dict[bytes, bytes] = dict(pairs)
+        refused = _headers_refusal(pairs, headers)
+        if refused is not None:
+            return refused
+        host = headers.get(b"host")
+        if host is None:
             return _refused(400, "the Host header is missing")
-        if len(set(names)) < len(names) and any(names.count(name) > 1 for name in single):
-            return _refused(400, f"a header comes twice, of {_listed(single)}")
-        if b"transfer-encoding" in single and b"content-length" in single:
-            return _refused(400, "Content-Length and Transfer-Encoding come together")
-        return self._host_refusal(headers[names.index(b"host")][1]) or _target_refusal(scope)
+        if host in self._known:
+            return _target_refusal(scope)
+        return self._host_refusal(host) or _target_refusal(scope)
 
     def _host_refusal(self, host: bytes) -> Answer | None:
-        if host in self._known:
-            return None
         found = _AUTHORITY.fullmatch(host.decode("latin-1"))
         if found is None:
             return _refused(400, "the Host header is no host")
@@ -127,8 +123,24 @@ def _target_refusal(scope: Scope) -> Answer | None:
     return None
 
 
-def _listed(names: frozenset[bytes]) -> str:
-    return ", ".join(sorted(name.decode() for name in names))
+def _headers_refusal(
+    pairs: Sequence[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]
+) -> Answer | None:
+    """``headers`` are the pairs, without those that come again."""
+    size = sum(map(len, headers)) + sum(map(len, headers.values()))
+    if len(headers) < len(pairs):
+        names = [name for name, _ in pairs]
+        for name in _ONCE.intersection(names):
+            if names.count(name) > 1:
+                return _refused(400, f"header {name.decode()} comes twice")
+        size = sum(len(name) + len(value) for name, value in pairs)
+    if len(pairs) > MAX_HEADERS:
+        return _refused(431, f"more than {MAX_HEADERS} headers")
+    if size > MAX_HEADER_BYTES:
+        return _refused(431, f"more than {MAX_HEADER_BYTES} bytes of headers")
+    if b"transfer-encoding" in headers and b"content-length" in headers:
+        return _refused(400, "Content-Length and Transfer-Encoding come together")
+    return None
 
 
 def _refused(status: int, why: str) -> Answer:

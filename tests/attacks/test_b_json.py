@@ -4,9 +4,11 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
+import requests
 
 from tests.attacks.hostile_requests import ARROW_FILE, ROW, SCHEMA, Target, running_target
 
@@ -258,6 +260,21 @@ def test_b18_names_that_yaml_would_read_otherwise_stay_text(target: Target, name
 def test_b18_names_that_need_quoting_are_refused(target: Target, name: str) -> None:
     answer = target.manage("workspaces/create", json.dumps({"workspace_name": name}).encode())
     assert (answer.status, answer.kind) == (400, "invalid_name")
+
+
+def test_one_bad_request_never_costs_another(target: Target) -> None:
+    bad = [b"{", b"[" * 70_000, row_with("id", "1e400"), row_with("tensor", "[1]"), b"\xff", b""]
+
+    def ask(connection: int) -> None:
+        with requests.Session() as session:
+            mine = Target(target.server, target.infer_path, target.token, session)
+            for number in range(60):
+                assert mine.infer(bad[(number + connection) % len(bad)]).status == 400
+                row = {**ROW, "id": 1000 * connection + number}
+                assert mine.infer(json.dumps([row]).encode()).rows()[0]["out"] == row
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(ask, range(6)))
 
 
 def arrow_file(batch: pa.RecordBatch) -> bytes:

@@ -67,6 +67,8 @@ def headers(count: int) -> bytes:
         pytest.param(_GOOD[:-2] + headers(100) + b"\r\n", 431, id="101 headers"),
         pytest.param(_GOOD[:-2] + headers(2000) + b"\r\n", 431, id="2,000 headers"),
         pytest.param(_GOOD[:-2] + b"x: " + b"y" * 33_000 + b"\r\n\r\n", 431, id="a large header"),
+        pytest.param(_GOOD[:-2] + (b"x: " + b"y" * 4000 + b"\r\n") * 9 + b"\r\n", 431,
+                     id="one header again and again"),
         pytest.param(b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414,
                      id="a long path"),
         pytest.param(b"GET /health?" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414,
