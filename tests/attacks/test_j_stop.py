@@ -38,6 +38,7 @@ class Home:
 
     path: Path
     url_path: str
+    isolation: str
 
     def url(self, server: RunningServer) -> str:
         return server.url + self.url_path
@@ -61,18 +62,18 @@ class Busy:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def home(tmp_path_factory: pytest.TempPathFactory, isolation: str) -> Home:
     folder = tmp_path_factory.mktemp("stop")
-    with running_server(folder / "home") as server:
+    with running_server(folder / "home", {"BYOP_ISOLATION": isolation}) as server:
         pipeline = deploy(server, folder, "holding", _PREDICT)
-        return Home(folder / "home", urlsplit(pipeline.url()).path)
+        return Home(folder / "home", urlsplit(pipeline.url()).path, isolation)
 
 
 @contextmanager
 def _busy(home: Home, hold_ms: int, *, first: int = 1, **variables: str) -> Iterator[Busy]:
     """Give a server that has answered ``first``, and whose model holds a request now."""
     before = home.held_so_far()
-    server = start_server(home.path, variables)
+    server = start_server(home.path, {"BYOP_ISOLATION": home.isolation, **variables})
     try:
         url = home.url(server)
         infer_until_running(server, url, first)
@@ -98,13 +99,6 @@ def _refuses_connections(server: RunningServer) -> bool:
     address = urlsplit(server.url)
     with socket.socket() as trial:
         return trial.connect_ex((address.hostname, address.port)) != 0
-
-
-def _has_spooled(server: RunningServer) -> bool:
-    """Return whether an upload has come as far as its nameless file."""
-    return any(
-        "(deleted)" in str(link.readlink()) for link in Path(f"/proc/{server.pid}/fd").iterdir()
-    )
 
 
 def _logged(home: Home) -> list[int]:
@@ -152,15 +146,17 @@ def test_j09_half_sent_upload_ends_with_the_drain(home: Home) -> None:
     address = urlsplit(server.url)
     head = (
         f"POST /v1/api/models/upload_and_convert HTTP/1.1\r\nHost: {address.netloc}\r\n"
-        f"Authorization: Bearer {server.token()}\r\nContent-Length: 1000000\r\n"
+        f"Authorization: Bearer {server.token()}\r\nContent-Length: 9000000\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+        'Content-Disposition: form-data; name="file"; filename="half.py"\r\n\r\n'
     )
     try:
         with socket.create_connection((address.hostname, address.port)) as half:
-            half.sendall(head.encode())
-            _wait_until(lambda: _has_spooled(server))
+            half.sendall(head.encode() + bytes(4_000_000))
+            _wait_until(lambda: any((home.path / "blobs" / "incoming").iterdir()))
             server.process.send_signal(SIGTERM)
             assert server.process.wait(_HANGS_S) == 0
+        assert list((home.path / "blobs" / "incoming").iterdir()) == []
     finally:
         kill_server(server.process)
 
