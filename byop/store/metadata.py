@@ -26,7 +26,7 @@ class SqlMetadataStore:
 
     Raises:
         SettingsInvalidError: The URL cannot be used.
-        SecretKeyInvalidError: The database was filled with another key.
+        SecretKeyInvalidError: It was filled with another key, or a sealed value was changed.
         StorageUnavailableError: It cannot be opened, or is of a newer byop.
     """
 
@@ -107,3 +107,4 @@ def _check_key(database: Database, secrets: SecretBox) -> None:
             secrets.open(kept, context=_CHECK)
         for (name, header), count in count_headers(connection).items():
             secrets.require_key_of(header, place=f"{name} ({count})")
+        require_opens(connection, secrets)
