@@ -39,6 +39,7 @@ from byop.settings import Settings
 from byop.store.blobs import FileBlobStore
 from byop.store.home_lock import HomeLock
 from byop.store.inference_log import SqliteInferenceLog
+from byop.store.log_roller import RollPolicy
 from byop.store.metadata import SqlMetadataStore
 from byop.store.private_files import write_private
 from byop.store.secrets import AesGcmSecretBox
@@ -124,7 +125,12 @@ def build_gateway(settings: Settings) -> Gateway:
     metadata = SqlMetadataStore(
         settings.database_url or f"sqlite:///{home / 'metadata.sqlite3'}", secrets=secret_box
     )
-    log = SqliteInferenceLog(home / "inference-log.sqlite3", durability=settings.log_durability)
+    log = SqliteInferenceLog(
+        home / "inference-log.sqlite3",
+        durability=settings.log_durability,
+        min_free_bytes=settings.min_free_bytes,
+        rolling=_roll_policy(settings),
+    )
     blobs = FileBlobStore(home / "blobs")
     limits = _archive_limits(settings)
     files = ModelFiles(blobs=blobs, root=home / "models", limits=limits)
@@ -244,6 +250,16 @@ def _tell(isolation: Isolation) -> None:
     else:
         why = isolation.reason
         _log.warning("workers have no sandbox", isolation=isolation.level, cgroups=held, why=why)
+
+
+def _roll_policy(settings: Settings) -> RollPolicy:
+    return RollPolicy(
+        rows=settings.log_roll_rows,
+        size_bytes=settings.log_roll_bytes,
+        age_s=settings.log_roll_age_s,
+        retention_days=settings.log_retention_days,
+        retention_bytes=settings.log_retention_bytes,
+    )
 
 
 def _set_up_once(identity: IdentityService, settings: Settings) -> None:

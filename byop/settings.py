@@ -87,6 +87,12 @@ class Settings:
         max_pending_bytes: Inference bodies that the server holds at once, waiting or running.
         log_durability: ``process`` keeps acknowledged rows when the process dies, ``power`` also
             when the machine loses power.
+        log_roll_rows: Log rows of a pipeline from which on they are rolled into a segment.
+        log_roll_bytes: The same in bytes.
+        log_roll_age_s: The same by the age of its oldest row.
+        log_retention_days: Age at which segments are removed; 0 keeps all.
+        log_retention_bytes: Size of all segments above which the oldest are removed; 0 keeps all.
+        min_free_bytes: Free disk below which nothing more is stored; 0 means no floor.
         log_level: DEBUG, INFO, WARNING or ERROR.
     """
 
@@ -133,6 +139,12 @@ class Settings:
     max_answer_bytes: int = _GIB
     max_pending_bytes: int = 2 * _GIB
     log_durability: Durability = "process"
+    log_roll_rows: int = 100_000
+    log_roll_bytes: int = 64 * _MIB
+    log_roll_age_s: int = 86_400
+    log_retention_days: int = 0
+    log_retention_bytes: int = 0
+    min_free_bytes: int = 256 * _MIB
     log_level: str = "INFO"
 
     @property
@@ -306,5 +318,11 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     "max_answer_bytes": _read_int,
     "max_pending_bytes": _read_int,
     "log_durability": _one_of("process", "power"),
+    "log_roll_rows": _read_int,
+    "log_roll_bytes": _read_int,
+    "log_roll_age_s": _read_int,
+    "log_retention_days": _read_int,
+    "log_retention_bytes": _read_int,
+    "min_free_bytes": _read_int,
     "log_level": _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
 }
