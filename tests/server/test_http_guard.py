@@ -78,10 +78,10 @@ def headers(count: int) -> bytes:
         pytest.param(_HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ", 400,
                      id="two lengths"),
         pytest.param(_HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-                     400, id="CL and TE"),
+                     400, id="length and chunks"),
         pytest.param(_HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
-                     b"0\r\n\r\n", 400, id="TE twice"),
-        pytest.param(_HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400, id="strange TE"),
+                     b"0\r\n\r\n", 400, id="chunks twice"),
+        pytest.param(_HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400, id="strange chunks"),
         pytest.param(_HEAD + b"Content-Length: +2\r\n\r\n{}", 400, id="signed length"),
         pytest.param(_HEAD + b"Content-Length : 2\r\n\r\n{}", 400, id="space before the colon"),
         pytest.param(_HEAD + b"x: a\r\n b\r\nContent-Length: 2\r\n\r\n{}", 400, id="folded header"),
