@@ -1,5 +1,6 @@
 """What workers print: drained by a thread, masked, kept in a bounded ring and a bounded file."""
 
+import codecs
 import os
 import threading
 import time
@@ -114,6 +115,7 @@ class LogDrain:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # reads cut characters in two
         rest = ""
         while chunk := self._read():
             if not self._allowance.take(len(chunk)):
@@ -121,8 +123,9 @@ class LogDrain:
                     self._keep(["[byop: the model prints too much at once: output is dropped]"])
                 self._dropped_bytes += len(chunk) + len(rest.encode("utf-8", "replace"))
                 rest = ""
+                decoder.reset()
                 continue
-            text = chunk.decode("utf-8", "replace")
+            text = decoder.decode(chunk)
             if self._dropped_bytes:
                 text = self._without_half_a_line(text)
             *lines, rest = (rest + text).split("\n")
@@ -130,6 +133,7 @@ class LogDrain:
                 head, rest = self._cut(rest)
                 lines.append(head)
             self._keep(lines)
+        rest += decoder.decode(b"", final=True)
         self._keep([rest] if rest else [])
         self._tell_dropped()
         os.close(self._descriptor)

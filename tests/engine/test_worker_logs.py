@@ -1,7 +1,11 @@
+import fcntl
 import os
 import re
 import stat
+import struct
+import termios
 import threading
+import time
 from pathlib import Path
 
 from byop.engine.masking import Masker
@@ -24,9 +28,18 @@ def drained(tmp_path: Path, *chunks: bytes, value: str = "topsecret") -> tuple[L
     drain.start()
     for chunk in chunks:
         os.write(writer, chunk)
+        wait_until_read(writer)
     os.close(writer)
     drain.join(PATIENCE_S)
     return ring, path
+
+
+def wait_until_read(pipe: int) -> None:
+    """Wait until nothing is in the pipe, so that what is written next is another read."""
+    deadline = time.monotonic() + PATIENCE_S
+    while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def test_lines_go_to_ring_and_file(tmp_path: Path) -> None:
@@ -47,6 +60,12 @@ def test_values_are_masked_even_when_cut_between_reads(tmp_path: Path) -> None:
     ring, path = drained(tmp_path, b"key=top", b"secret;\n")
     assert ring.tail(1) == ["key=***;"]
     assert "topsecret" not in path.read_text()
+
+
+def test_value_cut_inside_a_character_is_masked(tmp_path: Path) -> None:
+    raw = "für-alle-geheim\n".encode()
+    ring, _ = drained(tmp_path, raw[:2], raw[2:], value=raw.decode().strip())
+    assert ring.tail(1) == ["***"]
 
 
 def test_value_in_an_endless_line_is_masked(tmp_path: Path) -> None:
