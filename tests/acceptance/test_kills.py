@@ -21,6 +21,8 @@ from tests.fakes.servers import RunningServer, kill_server, running_server, star
 pytestmark = pytest.mark.registry
 
 _ALL_ROWS_EVERY = 10
+_ROLL_ROWS = 5_000
+"""Two large requests: rolls go on all the time."""
 
 
 def test_three_kills_lose_nothing(tmp_path: Path, isolation: str) -> None:
@@ -55,7 +57,7 @@ class _Run:
         self._home = folder / "home"
         self._seed = seed
         self._rng = random.Random(seed)  # noqa: S311 - it must be repeatable
-        self._environ = {"BYOP_ISOLATION": isolation}
+        self._environ = {"BYOP_ISOLATION": isolation, "BYOP_LOG_ROLL_ROWS": str(_ROLL_ROWS)}
         self._ledger = Ledger()
         self._longest_s = 0.0
 
