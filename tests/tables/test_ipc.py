@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byop.errors import InvalidPayloadError, TooLargeError
-from byop.tables.ipc import TableLimits, read_file, read_stream, write_file, write_stream
+from byop.tables.ipc import (
+    TableLimits,
+    read_file,
+    read_stream,
+    read_trusted_stream,
+    write_file,
+    write_stream,
+)
 
 LIMITS = TableLimits(decoded_bytes=1 << 20)
 
@@ -27,6 +34,7 @@ def test_a_file_and_a_stream_give_back_what_was_written() -> None:
     assert read_file(write_file(batch), LIMITS).equals(batch)
     assert read_file(write_stream(batch), LIMITS).equals(batch)
     assert read_stream(write_stream(batch)).equals(batch)
+    assert read_trusted_stream(write_stream(batch)).equals(batch)
 
 
 def test_bytes_and_memoryviews_are_read_too() -> None:
@@ -65,6 +73,8 @@ def test_what_is_no_arrow_data_is_refused(body: bytes) -> None:
         read_file(body, LIMITS)
     with pytest.raises(InvalidPayloadError, match="not a valid Arrow IPC stream"):
         read_stream(body)
+    with pytest.raises(InvalidPayloadError, match="not a valid Arrow IPC stream"):
+        read_trusted_stream(body)
 
 
 def test_batches_over_the_limit_are_refused() -> None:
