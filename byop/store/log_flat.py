@@ -79,7 +79,7 @@ def flatten(
         _repeated([partitions[one] for one in ids], stored),
         pa.array(keys[2]),
         pa.array(record),
-        *payload.columns,
+        *payload.combine_chunks().columns,
         *_metadata(origins, elapsed, stored),
     ]
     table = pa.Table.from_arrays(columns, schema=flat_schema(schema))

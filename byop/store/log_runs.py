@@ -6,7 +6,7 @@ when its turn comes: whoever stops before has not read it.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -108,15 +108,10 @@ class GroupRows:
         self._codes = _numbers(flat.column(1).indices)
         ids = np.asarray([partition_id(name) for name in self._names], np.int64)
         self.partition_id = ids[self._codes]
-        self._texts = [
-            (column.dictionary.to_pylist(), _numbers(column.indices))
-            for column in flat.columns[stop : stop + 3]
-        ]
-        self._elapsed, self._dropped = flat.columns[stop + 3 : stop + 5]
-        self._elapsed_at = _numbers(self._elapsed.offsets)
-        self._elapsed_ns = _numbers(self._elapsed.values)
-        self._drops_any = len(self._dropped.flatten()) > 0
-        self._origins: dict[tuple[int, ...], Origin] = {}
+        self._origins = _Origins(flat.columns[stop : stop + 3], flat.column(stop + 4))
+        elapsed = flat.column(stop + 3)
+        self._elapsed_at: list[int] = _numbers(elapsed.offsets).tolist()
+        self._elapsed_ns: list[int] = _numbers(elapsed.values).tolist()
 
     def runs(self, chosen: np.ndarray) -> Iterator[ColdRun]:
         """Yield the runs of the rows at ``chosen``, which ascend."""
@@ -146,19 +141,31 @@ class GroupRows:
 
     def metadata(self, row: int) -> InferenceMetadata:
         """Return the metadata of a row."""
-        start, stop = self._elapsed_at[row : row + 2]
-        return metadata_of(self._origin(row), tuple(self._elapsed_ns[start:stop].tolist()))
+        start, stop = self._elapsed_at[row], self._elapsed_at[row + 1]
+        return metadata_of(self._origins.of(row), tuple(self._elapsed_ns[start:stop]))
 
-    def _origin(self, row: int) -> Origin:
-        key = tuple(int(codes[row]) for _, codes in self._texts)
-        dropped = tuple(self._dropped[row].as_py()) if self._drops_any else ()
-        known = self._origins.get(key)
-        if known is None or known.dropped != dropped:
+
+class _Origins:
+    """The origin of each row of a group, made once for all rows that share it."""
+
+    def __init__(self, texts: Sequence[pa.DictionaryArray], dropped: pa.ListArray) -> None:
+        self._texts = [column.dictionary.to_pylist() for column in texts]
+        self._codes = [_numbers(column.indices).tolist() for column in texts]
+        # Nothing is dropped from nearly every record.
+        self._dropped = dropped.to_pylist() if len(dropped.flatten()) else None
+        self._last: tuple[tuple[int, int, int, tuple[str, ...]], Origin] | None = None
+
+    def of(self, row: int) -> Origin:
+        """Return the origin of a row."""
+        models, versions, partitions = self._codes
+        dropped = () if self._dropped is None else tuple(self._dropped[row])
+        key = (models[row], versions[row], partitions[row], dropped)
+        if self._last is None or self._last[0] != key:
             model, version, partition = (
-                names[code] for (names, _), code in zip(self._texts, key, strict=True)
+                names[code] for names, code in zip(self._texts, key[:3], strict=True)
             )
-            known = self._origins[key] = Origin(model, version, partition, dropped)
-        return known
+            self._last = key, Origin(model, version, partition, dropped)
+        return self._last[1]
 
 
 @dataclass(frozen=True, slots=True)
