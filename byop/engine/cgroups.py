@@ -18,6 +18,7 @@ _CONTROLLERS = ("memory", "cpu", "pids")
 _PERIOD_US = 100_000
 _EMPTY_WITHIN_S = 1.0
 _POLL_S = 0.005
+_FORGOTTEN_S = 600.0
 
 
 class CgroupsUnusableError(Exception):
@@ -106,6 +107,7 @@ class ControlGroups:
                 if place.is_v2:
                     _enable(parent, controller)
                 _remove_left_overs(parent)
+                _remove_forgotten(place.folder)
             except OSError as error:
                 reasons.append(f"{controller}: {error.strerror}")
                 continue
@@ -247,6 +249,15 @@ def _is_removed(folder: Path) -> bool:
     except OSError:  # something in it still runs
         return False
     return True
+
+
+def _remove_forgotten(folder: Path) -> None:
+    """Remove old, empty groups of servers that were killed and did not start again."""
+    oldest_s = time.time() - _FORGOTTEN_S
+    for group in (*folder.glob("byop-*/worker-*"), *folder.glob("byop-*")):
+        with contextlib.suppress(OSError):
+            if group.stat().st_mtime < oldest_s:
+                group.rmdir()
 
 
 def _members(folder: Path) -> list[int]:

@@ -173,7 +173,10 @@ def worker(inside: int | str | None = None) -> int:
 
 
 def is_worker(process: psutil.Process) -> bool:
-    return any(argument.endswith("worker_main.py") for argument in process.cmdline())
+    """Return whether the process lives and runs, or watches over, a model."""
+    with contextlib.suppress(psutil.Error):
+        return any(argument.endswith("worker_main.py") for argument in process.cmdline())
+    return False
 
 
 def own_number(pid: int) -> int:
