@@ -1,5 +1,6 @@
 """One server per data directory."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -32,8 +33,9 @@ class HomeLock:
         except BlockingIOError:
             os.close(descriptor)
             raise HomeLockedError(str(self._home)) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        with contextlib.suppress(OSError):  # the number is for people; a full disk stops no start
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
 
     def release(self) -> None:
