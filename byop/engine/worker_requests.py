@@ -1,14 +1,21 @@
 """One prediction on its way from a caller to a worker and back."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import pyarrow as pa
 
 from byop.ports.engine import Prediction
 
-if TYPE_CHECKING:
-    from byop.engine.worker_client import Worker
+
+class Holder(Protocol):
+    """A worker, as far as its requests know it."""
+
+    def give_up(self, request: "Request") -> None:
+        """Take note that nobody waits for the request any more."""
+
+    def overrun(self, request: "Request") -> None:
+        """Act on a request that is past its deadline."""
 
 
 class Request:
@@ -22,7 +29,7 @@ class Request:
         self.inputs = inputs
         self.deadline_s = deadline_s
         self.future = future
-        self.worker: Worker | None = None
+        self.worker: Holder | None = None
         self.timer: asyncio.TimerHandle | None = None
 
     def fail(self, error: Exception) -> None:
