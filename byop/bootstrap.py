@@ -80,6 +80,7 @@ class Gateway:
     async def open(self) -> None:
         """Start the engine on the running loop, then run again what ran at the last stop."""
         _tell(self.isolation)
+        await asyncio.to_thread(self.environments.remove_left_overs)
         await self.engine.open()
         self.conversions.resume()
         await asyncio.to_thread(self.services.deployments.restore)

@@ -1,5 +1,6 @@
 """Virtual environments for models, one per distinct lock."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from byop.bundle.sealed_folders import remove_folder
 from byop.domain.models import Framework
 from byop.engine.installer_processes import InstallerProcesses
 from byop.engine.installers import (
@@ -39,6 +41,8 @@ _EXTRA: Mapping[Framework, tuple[str, ...]] = {Framework.ONNX: ("onnxruntime",)}
 _WHY_CHARS = 1500
 _POLL_S = 0.1
 _GRACE_S = 2.0
+_BUILD = ".build-"
+"""How the names of folders begin in which environments are built."""
 
 
 class VirtualEnvironments:
@@ -97,6 +101,17 @@ class VirtualEnvironments:
         is_built = re.fullmatch(r"[0-9a-f]{32}", key) is not None and python.exists()
         return ModelEnvironment(key, python) if is_built else None
 
+    def remove_left_overs(self) -> None:
+        """Remove what builds of killed servers left. Builds that run, here or there, are safe."""
+        for folder in self._root.glob(f"{_BUILD}*"):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY)
+                try:
+                    if _try_to_lock(descriptor):
+                        remove_folder(folder)
+                finally:
+                    os.close(descriptor)
+
     def close(self) -> None:
         """End the builds that run, and let ``ensure`` raise ServerStoppingError from now on.
 
@@ -138,6 +153,7 @@ class VirtualEnvironments:
             self._installer.build(lock_path, target, log)
             lock_path.replace(target / LOCK)
             shutil.copyfile(log.path, target / BUILD_LOG)
+            _make_read_only(target)
             target.rename(self._root / key)
         return ModelEnvironment(key, python_of(self._root / key))
 
@@ -157,8 +173,31 @@ class VirtualEnvironments:
     def _scratch(self) -> Iterator[Path]:
         """Give a folder on the file system of the environments, removed afterwards."""
         self._root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=self._root) as folder:
-            yield Path(folder)
+        folder, descriptor = _make_locked_folder(self._root)
+        try:
+            yield folder
+        finally:
+            remove_folder(folder)
+            os.close(descriptor)
+
+
+def _make_locked_folder(root: Path) -> tuple[Path, int]:
+    """Return a new folder with the descriptor that locks it while its build lives."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_BUILD, dir=root))
+        descriptor = os.open(folder, os.O_RDONLY)
+        if _try_to_lock(descriptor) and folder.exists():
+            return folder, descriptor
+        os.close(descriptor)  # another server's start took it for a left-over
+
+
+def _make_read_only(environment: Path) -> None:
+    """Take the right to write from all but the folder itself, which must still be moved."""
+    for parent, folders, files in os.walk(environment):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode & ~0o222)
 
 
 def _try_to_lock(descriptor: int) -> bool:

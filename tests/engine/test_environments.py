@@ -170,6 +170,32 @@ def test_failed_build_leaves_no_environment(tmp_path: Path, wheels: Path) -> Non
     assert [p for p in (tmp_path / "environments").iterdir() if p.name.startswith(".")] == []
 
 
+def test_built_environment_is_read_only_and_its_interpreter_untouched(
+    tmp_path: Path, wheels: Path
+) -> None:
+    interpreter = Path(sys.executable).resolve()
+    mode = interpreter.stat().st_mode
+    built = environments(tmp_path, wheels).ensure(Framework.CUSTOM, ["plain"])
+    found = [path for path in built.python.parent.parent.rglob("*") if not path.is_symlink()]
+    assert len(found) > 10
+    assert [path for path in found if path.stat().st_mode & 0o222] == []
+    assert {path.stat().st_nlink for path in found if path.is_file()} == {1}
+    assert interpreter.stat().st_mode == mode
+
+
+def test_left_overs_of_a_killed_server_are_removed_and_running_builds_are_not(
+    tmp_path: Path, wheels: Path
+) -> None:
+    mine, other = environments(tmp_path, wheels), environments(tmp_path, wheels)
+    left = tmp_path / "environments" / ".build-killed"
+    (left / "environment" / "lib").mkdir(parents=True)
+    (left / "environment").chmod(0o555)
+    with mine._scratch() as running:
+        other.remove_left_overs()
+        assert running.exists()
+    assert not left.exists()
+
+
 def test_build_over_its_time_is_ended(tmp_path: Path, wheels: Path) -> None:
     with pytest.raises(EnvironmentBuildFailedError, match="not built within 0"):
         environments(tmp_path, wheels, timeout_s=0.001).ensure(Framework.CUSTOM, ["plain"])
