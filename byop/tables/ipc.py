@@ -124,13 +124,17 @@ def _kept(
 ) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     """Return the batches and their schema, plain, as long as all take no more than allowed.
 
-    Two buffers may be the same bytes, and rows without columns take none: both count in full.
+    Of batches that are plain already the bytes are counted before: they are read where they lie.
+    Rows without columns take none, and count all the same.
     """
     kept: list[pa.RecordBatch] = []
     total = 0
     for batch in batches:
-        plain = made_plain(batch, max_bytes=limits.decoded_bytes) if is_strange else batch
-        total += max(plain.nbytes, plain.num_rows)
+        plain = batch
+        total += batch.num_rows
+        if is_strange:
+            plain = made_plain(batch, max_bytes=limits.decoded_bytes)
+            total += plain.nbytes
         if total > limits.decoded_bytes:
             raise TooLargeError("the decompressed Arrow body", limits.decoded_bytes)
         kept.append(plain)

@@ -37,7 +37,7 @@ _SECOND, _THIRD, _FOURTH, _FIFTH = 6, 8, 10, 12
 def require_decodable(source: pa.Buffer, *, max_bytes: int) -> None:
     """Check that the batches of an Arrow file or stream take at most ``max_bytes``.
 
-    Buffers that are not compressed stay where they are: of them only the number counts.
+    Buffers count each by itself: two of them may be the same bytes of the body.
 
     Raises:
         TooLargeError: They take more.
@@ -117,17 +117,12 @@ def _message_bytes(data: memoryview, start: int, body: int) -> int:
         return _BATCH_BYTES
     first, count = _vector(data, where)
     total = _BATCH_BYTES + _BUFFER_BYTES * count
-    if _field(data, batch, _FOURTH):
-        total += _decompressed_bytes(data, data[first : first + count * _BUFFER.size], body)
-    return total
-
-
-def _decompressed_bytes(data: memoryview, buffers: memoryview, body: int) -> int:
-    total = 0
-    for offset, length in _BUFFER.iter_unpack(buffers):
+    is_compressed = _field(data, batch, _FOURTH)
+    for offset, length in _BUFFER.iter_unpack(data[first : first + count * _BUFFER.size]):
         if length > 0:
+            declared = _I64(data, body + offset)[0] if is_compressed else -1
             # -1 says that this buffer is not compressed; less is an error that Arrow tells.
-            total += max(_I64(data, body + offset)[0], 0)
+            total += declared if declared >= 0 else length
     return total
 
 

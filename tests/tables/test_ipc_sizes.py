@@ -52,11 +52,13 @@ def test_a_dictionary_counts_too() -> None:
             require_decodable(written(batch, new, "zstd"), max_bytes=words.nbytes)
 
 
-def test_buffers_that_are_not_compressed_count_as_objects_alone() -> None:
+@pytest.mark.parametrize("new", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_buffers_that_are_not_compressed_count_with_their_length(new: Callable[..., Any]) -> None:
     batch = pa.record_batch({"x": pa.array([7] * 100_000)})
-    require_decodable(written(batch, pa.ipc.new_file, None), max_bytes=OBJECTS)
-    with pytest.raises(TooLargeError):
-        require_decodable(written(batch, pa.ipc.new_file, None, copies=100), max_bytes=OBJECTS)
+    source = written(batch, new, None, copies=3)
+    require_decodable(source, max_bytes=3 * batch.nbytes + OBJECTS)
+    with pytest.raises(TooLargeError, match="decompressed"):
+        require_decodable(source, max_bytes=3 * batch.nbytes - 1)
 
 
 @given(st.binary(max_size=300), st.booleans())
