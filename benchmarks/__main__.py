@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-MODULES = ["tables", "worker_hop", "inference_log", "http_inference"]
+MODULES = ["tables", "worker_hop", "worker_start", "inference_log", "http_inference"]
 
 for name in MODULES:
     print(f"== {name}", flush=True)

@@ -40,6 +40,22 @@ class StoredFacts(NamedTuple):
     elapsed_ns: str
 
 
+class StoredColumns(NamedTuple):
+    """The same of several rows: one sequence per fact."""
+
+    time_ms: Sequence[int]
+    partition_id: Sequence[int]
+    seq: Sequence[int]
+    rows: Sequence[int]
+    origin: Sequence[Origin]
+    elapsed_ns: Sequence[str]
+
+    @staticmethod
+    def of(facts: Sequence[StoredFacts]) -> "StoredColumns":
+        """Return the facts of rows by column."""
+        return StoredColumns(*zip(*facts, strict=True))
+
+
 class FlatRows(NamedTuple):
     """Rows in the flat layout, and the key of each beside them."""
 
@@ -56,7 +72,7 @@ def flat_schema(schema: LogSchema) -> pa.Schema:
 
 def flatten(
     schema: LogSchema,
-    facts: Sequence[StoredFacts],
+    facts: StoredColumns,
     payload: pa.Table,
     partitions: dict[int, str],
 ) -> FlatRows:
@@ -64,9 +80,9 @@ def flatten(
 
     ``payload`` has the values of all of them, one after the other.
     """
-    times, ids, seqs, counts, origins, elapsed = zip(*facts, strict=True)
+    times, ids, seqs, counts, origins, elapsed = facts
     rows = np.asarray(counts, np.int64)
-    stored = np.repeat(np.arange(len(facts)), rows)
+    stored = np.repeat(np.arange(len(rows)), rows)
     record = np.asarray(seqs, np.int64)[stored]
     first_row = np.cumsum(rows) - rows
     keys = (

@@ -29,7 +29,7 @@ from byop.store.log_batches import (
     sync_folder,
 )
 from byop.store.log_database import open_for_writing
-from byop.store.log_flat import StoredFacts, flatten
+from byop.store.log_flat import StoredColumns, StoredFacts, flatten
 from byop.store.log_lookup import LogLookup
 from byop.store.log_manifest import add_segment, mark_rolled, remove_old_segments, segment_names
 from byop.store.log_rows import LogSchema
@@ -236,7 +236,9 @@ class LogRoller:
             for one in stored
         }
         if kept:
-            flat = flatten(schema, [one.facts for one in kept], payload, partitions)
+            flat = flatten(
+                schema, StoredColumns.of([one.facts for one in kept]), payload, partitions
+            )
             yield write_segment(self._folder, topic, flat)
         readable = set(map(id, kept))
         lost = [one for one in stored if id(one) not in readable]

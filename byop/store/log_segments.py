@@ -150,7 +150,7 @@ class SegmentFiles:
         """
         with self._open(name) as file:
             table = file.read_row_group(number, use_threads=False)
-            return _to_batch(_restored(table, flat_schema(schema)))
+            return to_batch(_restored(table, flat_schema(schema)))
 
     def iterate(
         self,
@@ -175,7 +175,7 @@ class SegmentFiles:
         with self._open(name) as file:
             parts = file.iter_batches(_SCAN_ROWS, row_groups=list(numbers), columns=wanted)
             for part in parts:
-                yield _to_batch(_restored(pa.Table.from_batches([part]), whole))
+                yield to_batch(_restored(pa.Table.from_batches([part]), whole))
 
     def _open(self, name: str) -> pq.ParquetFile:
         with self._changing:
@@ -264,7 +264,8 @@ def _selected(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return selected
 
 
-def _to_batch(table: pa.Table) -> pa.RecordBatch:
+def to_batch(table: pa.Table) -> pa.RecordBatch:
+    """Return the rows of a table that are few enough for one batch."""
     batches = table.combine_chunks().to_batches()
     if len(batches) == 1:
         return batches[0]

@@ -21,6 +21,7 @@ UNREADABLE = (OSError, pa.ArrowException)
 TAIL_COLUMNS = (
     "time_ms, partition_id, seq, rows, schema_id, size, origin_id, elapsed_ns, file_offset, batch"
 )
+TailRow = tuple[int, int, int, int, int, int, int, str, int | None, bytes | None]
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
 
 
@@ -136,11 +137,15 @@ class LogSnapshot:
             raise LogMovedError from error
         return f"segment {name}: {type(error).__name__}: {error}"
 
+    def tail_rows(self, conditions: str, values: list[int], order: str) -> sqlite3.Cursor:
+        """Return TailRows of the topic that are not rolled."""
+        statement, bound = tail_statement(self.topic_id or 0, self._removals, conditions, order)
+        return self.connection.execute(statement, bound + values)
+
     def hot_runs(self, conditions: str, values: list[int], order: str) -> Iterator[HotRun]:
         """Yield rows of ``tail`` that are not rolled."""
         connection, lookup, files = self.connection, self.lookup, self.files
-        statement, bound = tail_statement(self.topic_id or 0, self._removals, conditions, order)
-        for row in connection.execute(statement, bound + values):
+        for row in self.tail_rows(conditions, values, order):
             time_ms, partition_id, seq, rows, schema_id, size, origin_id, elapsed, offset, at = row
             yield HotRun(
                 time_ms,

@@ -18,7 +18,7 @@ from byop.ports.inference_log import (
     LogScan,
     PageStatus,
 )
-from byop.store.log_flat import StoredFacts, flatten
+from byop.store.log_flat import StoredColumns, StoredFacts, flatten
 from byop.store.log_rows import LogSchema, Origin
 
 _Key = tuple[int, int]
@@ -103,7 +103,9 @@ class MemoryInferenceLog:
                     elapsed_ns=",".join(map(str, record.metadata.elapsed_ns)),
                 )
                 payload = pa.Table.from_batches([schema.pack(record)])
-                table = flatten(schema, [facts], payload, {0: self.partition}).table
+                table = flatten(
+                    schema, StoredColumns.of([facts]), payload, {0: self.partition}
+                ).table
                 wanted = table.column_names if scan.columns is None else scan.columns
                 yield from table.select([n for n in table.column_names if n in wanted]).to_batches()
 
