@@ -30,7 +30,7 @@ _ROOM_FOR_ADDRESSES = _GIB
 """Libraries reserve addresses that they never use: pyarrow alone 0.3 GiB."""
 _OPEN_FILES = 4096
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_JOIN = 'for place in {places}; do echo 0 > "$place/cgroup.procs" || exit 1; done; exec "$@"'
+_JOIN = 'for door in {doors}; do echo 0 > "$door" || exit 1; done; exec "$@"'
 _ACCOUNT = "model:x:1000:1000:a model's worker:/tmp:/bin/sh\n"
 
 
@@ -277,8 +277,8 @@ def _joining(group: WorkerGroup | None, command: list[str]) -> list[str]:
     """Return the command so that its process and all that it starts are born in the group."""
     if group is None:
         return command
-    places = " ".join(f"'{folder}'" for folder in group.folders)
-    return ["/bin/sh", "-c", _JOIN.format(places=places), "sh", *command]
+    doors = " ".join(f"'{door}'" for door in group.doors)
+    return ["/bin/sh", "-c", _JOIN.format(doors=doors), "sh", *command]
 
 
 def _directory(launch: ModelLaunch) -> Path:

@@ -9,13 +9,12 @@ _STORES = ("/nix/store", "/gnu/store")
 _CONFIGURATION = tuple(
     f"/etc/{name}"
     for name in (
-        *("ssl", "pki", "ca-certificates", "crypto-policies"),
-        *("resolv.conf", "hosts", "nsswitch.conf", "host.conf", "gai.conf", "services"),
-        *("protocols", "localtime", "timezone", "mime.types", "magic"),
-        *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ld.so.preload", "alternatives"),
-        *("fonts", "OpenCL", "vulkan"),
+        *("ssl", "pki", "ca-certificates", "crypto-policies", "resolv.conf", "hosts"),
+        *("nsswitch.conf", "services", "localtime", "timezone"),
+        *("ld.so.cache", "alternatives", "OpenCL", "vulkan"),
     )
 )
+"""Each is a mount, and a mount takes 0.2 ms at every start: what nobody needs is left out."""
 _MACHINE = ("/sys/devices/system",)
 _DEVICES_OF_THE_MACHINE = ("/sys/devices", "/sys/bus", "/sys/class", "/sys/module")
 
