@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import groupby
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from byop.ports.inference_log import (
 from byop.store.cursors import CursorPosition
 from byop.store.log_rows import LogSchema, reverse_rows
 from byop.store.log_runs import Boundary, HotRun, Lost, Piece, Run, merge
-from byop.store.log_segments import LogKey
+from byop.store.log_segments import LogKey, to_batch
 from byop.store.log_snapshot import UNREADABLE, LogSnapshot, Window, everything
 
 _JOINED_BYTES = 32 << 10
@@ -27,9 +28,19 @@ _JOINED_BYTES = 32 << 10
 
 
 class _Chosen(NamedTuple):
+    """Rows of one run; ``batch`` is None while the run, all of it, is not decoded."""
+
     time_ms: int
     metadata: InferenceMetadata
-    batch: pa.RecordBatch
+    run: Run
+    batch: pa.RecordBatch | None
+
+    @property
+    def rows(self) -> int:
+        return self.run.rows if self.batch is None else int(self.batch.num_rows)
+
+    def decoded(self) -> pa.RecordBatch:
+        return self.run.batch() if self.batch is None else self.batch
 
 
 class PageRows:
@@ -37,7 +48,7 @@ class PageRows:
 
     def __init__(self, *, limit: int, limit_bytes: int, is_descending: bool = False) -> None:
         self._rows_left = limit
-        self._bytes_left = limit_bytes
+        self._bytes_left = self._limit_bytes = limit_bytes
         self._is_descending = is_descending
         self._schema: LogSchema | None = None
         self._chosen: list[_Chosen] = []
@@ -61,11 +72,13 @@ class PageRows:
             pa.ArrowException: The rows are not what was written; nothing was added.
         """
         count = min(self._rows_left, run.rows - given)
-        batch = run.batch()
+        batch = None
         if count < run.rows:
             start = run.rows - given - count if self._is_descending else given
-            batch = batch.slice(start, count)
-        self._chosen.append(_Chosen(run.time_ms, run.metadata(), batch))
+            batch = run.batch().slice(start, count)
+        elif not isinstance(run, HotRun) or run.stored is None:
+            batch = run.batch()
+        self._chosen.append(_Chosen(run.time_ms, run.metadata(), run, batch))
         self._schema = run.schema
         self._rows_left -= count
         self._bytes_left -= run.size
@@ -80,39 +93,49 @@ class PageRows:
         schema = self._schema
         if schema is None:
             return []
-        total = sum(one.batch.nbytes for one in self._chosen[:64])
-        is_small = total < _JOINED_BYTES * min(64, len(self._chosen))
+        size = self._limit_bytes - self._bytes_left
+        is_small = size < _JOINED_BYTES * len(self._chosen)
         if is_small and len(self._chosen) > 1 and not schema.holds_dictionary:
             return self._slices(schema)
         return [self._record(schema, one) for one in self._chosen]
 
     def _record(self, schema: LogSchema, chosen: _Chosen) -> InferenceRecord:
-        batch = reverse_rows(chosen.batch) if self._is_descending else chosen.batch
+        batch = reverse_rows(chosen.decoded()) if self._is_descending else chosen.decoded()
         inputs, outputs, anomalies = schema.split(batch)
         return InferenceRecord(chosen.time_ms, inputs, outputs, anomalies, chosen.metadata)
 
     def _slices(self, schema: LogSchema) -> list[InferenceRecord]:
         """Return the records as slices of one batch in the page's order."""
-        batches = [one.batch for one in self._chosen]
+        joined = self._joined(schema)
         if self._is_descending:
-            joined = reverse_rows(pa.concat_batches(batches[::-1]))
-        else:
-            joined = pa.concat_batches(batches)
+            joined = reverse_rows(joined)
         inputs, outputs, anomalies = schema.split(joined)
         records, start = [], 0
-        for time_ms, metadata, batch in self._chosen:
-            rows = batch.num_rows
+        for one in self._chosen:
+            rows = one.rows
             records.append(
                 InferenceRecord(
-                    time_ms,
+                    one.time_ms,
                     inputs.slice(start, rows),
                     outputs.slice(start, rows),
                     anomalies.slice(start, rows),
-                    metadata,
+                    one.metadata,
                 )
             )
             start += rows
         return records
+
+    def _joined(self, schema: LogSchema) -> pa.RecordBatch:
+        """Return all rows, ascending."""
+        chosen = self._chosen[::-1] if self._is_descending else self._chosen
+        parts: list[pa.RecordBatch] = []
+        for is_waiting, group in groupby(chosen, key=lambda one: one.batch is None):
+            if is_waiting:
+                stored = [one.run.stored for one in group if isinstance(one.run, HotRun)]
+                parts.append(to_batch(schema.decode_all([one for one in stored if one])))
+            else:
+                parts += [one.decoded() for one in group]
+        return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
 
 
 def read_page(

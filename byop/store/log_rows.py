@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from byop.domain.inferences import InferenceMetadata, InferenceRecord
+from byop.store.log_fixed import decode_alike, is_fixed
 
 CHUNK_BYTES: Final = 8 << 20
 """A larger record is stored in several rows, so that no page must load all of it."""
@@ -30,6 +31,7 @@ class LogSchema:
             bounds.append(bounds[-1] + len(fields))
             bare = pa.schema([field.with_name(field.name[len(prefix) :]) for field in fields])
             self._datasets.append((bounds[-2], bounds[-1], bare))
+        self._is_fixed = all(is_fixed(field.type) for field in schema)
         self.holds_dictionary = any(_holds_dictionary(field.type) for field in schema)
 
     @staticmethod
@@ -93,6 +95,10 @@ class LogSchema:
         """Return the rows of batches that ``encode`` wrote, one after the other."""
         if self.holds_dictionary:
             return pa.Table.from_batches(map(self.decode, stored), self.schema)
+        if self._is_fixed and len(stored) > 1:
+            alike = decode_alike(stored, self.decode(stored[0]))
+            if alike is not None:
+                return pa.Table.from_batches([alike])
         with pa.ipc.open_stream(pa.py_buffer(b"".join([self.serialized, *stored]))) as stream:
             return stream.read_all()
 

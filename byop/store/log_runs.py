@@ -113,8 +113,8 @@ class GroupRows:
         self._elapsed_at: list[int] = _numbers(elapsed.offsets).tolist()
         self._elapsed_ns: list[int] = _numbers(elapsed.values).tolist()
 
-    def runs(self, chosen: np.ndarray) -> Iterator[ColdRun]:
-        """Yield the runs of the rows at ``chosen``, which ascend."""
+    def runs(self, chosen: np.ndarray, *, is_reversed: bool = False) -> Iterator[ColdRun]:
+        """Yield the runs of the rows at ``chosen``, the last run first when asked so."""
         if not len(chosen):
             return
         follows = np.diff(chosen) == 1
@@ -123,6 +123,8 @@ class GroupRows:
         follows &= np.diff(self.seq[chosen]) == 1
         starts = np.concatenate(([0], np.flatnonzero(~follows) + 1))
         counts = np.diff(np.append(starts, len(chosen)))
+        if is_reversed:
+            starts, counts = starts[::-1], counts[::-1]
         places = chosen[starts]
         for start, rows, time_ms, partition_id, seq in zip(
             places.tolist(),

@@ -214,12 +214,11 @@ class LogSnapshot:
             yield (_LOWEST,), self._lost_group(known, error)
             return
         inside = np.flatnonzero(_is_from(group, window.low) & ~_is_from(group, window.high))
-        runs = group.runs(inside)
         if window.order is LogOrder.ASCENDING:
-            for run in runs:
+            for run in group.runs(inside):
                 yield (run.time_ms, run.partition_id, run.seq), run
         else:
-            for run in reversed(list(runs)):
+            for run in group.runs(inside, is_reversed=True):
                 yield (-run.time_ms, -run.partition_id, 1 - run.seq - run.rows), run
 
     def _hot_by_place(self, partition_id: int, first_seq: int) -> Iterator[Entry]:

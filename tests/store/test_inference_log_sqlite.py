@@ -23,7 +23,7 @@ from byop.settings import Durability
 from byop.store.inference_log import SqliteInferenceLog
 from byop.store.log_batches import batch_folder
 from byop.store.log_rows import CHUNK_BYTES
-from byop.store.log_segments import LogKey
+from byop.store.log_segments import LogKey, segment_folder
 from byop.store.log_snapshot import everything, tail_statement, time_conditions
 from tests.store.log_filling import kept_records
 from tests.store.log_records import (
@@ -32,9 +32,10 @@ from tests.store.log_records import (
     numbers_of,
     pages_of,
 )
+from tests.store.rolled_log import roll
 
 ASCENDING, DESCENDING = LogOrder.ASCENDING, LogOrder.DESCENDING
-KEPT = Path(__file__).parent / "data" / "inference-log-v1.sqlite3"
+KEPT = sorted((Path(__file__).parent / "data").glob("inference-log-v*.sqlite3"))
 
 
 @pytest.fixture
@@ -345,9 +346,21 @@ def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         SqliteInferenceLog(tmp_path / "none" / "log.sqlite3")
 
 
-async def test_kept_log_opens_reads_as_it_was_written_and_takes_more(path: Path) -> None:
-    shutil.copy(KEPT, path)
-    shutil.copytree(batch_folder(KEPT), batch_folder(path))
+@pytest.mark.parametrize("is_rolled", [False, True])
+@pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.stem)
+async def test_kept_log_opens_reads_as_it_was_written_and_takes_more(
+    path: Path, kept: Path, is_rolled: bool
+) -> None:
+    for source, copy in (
+        (batch_folder(kept), batch_folder(path)),
+        (segment_folder(kept), segment_folder(path)),
+    ):
+        if source.exists():
+            shutil.copytree(source, copy)
+    shutil.copy(kept, path)
+    SqliteInferenceLog(path).close()
+    if is_rolled:
+        roll(path)
     with closing(SqliteInferenceLog(path)) as log:
         for topic, records in kept_records().items():
             pages = pages_of(log, LogQuery(topic, order=ASCENDING, limit=5000))

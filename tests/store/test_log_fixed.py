@@ -1,0 +1,48 @@
+import pyarrow as pa
+import pytest
+
+from byop.store.log_fixed import decode_alike
+from byop.store.log_rows import LogSchema
+
+_PAIR = pa.list_(pa.float32(), 2)
+SCHEMA = LogSchema(
+    pa.schema(
+        {
+            "in.n": pa.int64(),
+            "in.pair": _PAIR,
+            "out.at": pa.timestamp("ms", "UTC"),
+            "anomaly.count": pa.int8(),
+        }
+    )
+)
+
+
+def _batch(*numbers: int | None) -> pa.RecordBatch:
+    pairs = [None if number is None else [number, number + 1] for number in numbers]
+    columns = [
+        pa.array(numbers, pa.int64()),
+        pa.array(pairs, _PAIR),
+        pa.array(numbers, SCHEMA.schema.field(2).type),
+        pa.array([1] * len(numbers), pa.int8()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA.schema)
+
+
+@pytest.mark.parametrize(
+    ("batches", "is_alike"),
+    [
+        ([_batch(1), _batch(2), _batch(3)], True),
+        ([_batch(1, 2, 3), _batch(4, 5, 6)], True),
+        ([_batch(1), _batch(2, 3)], False),
+        ([_batch(1), _batch(None), _batch(3)], False),
+        ([_batch(None), _batch(2)], False),
+        ([_batch(1).slice(0, 1), _batch(7, 8).slice(1)], True),
+    ],
+)
+def test_batches_decoded_together_are_those_decoded_one_by_one(
+    batches: list[pa.RecordBatch], is_alike: bool
+) -> None:
+    stored = [SCHEMA.encode(batch).to_pybytes() for batch in batches]
+    together = decode_alike(stored, SCHEMA.decode(stored[0]))
+    assert (together is not None) is is_alike
+    assert SCHEMA.decode_all(stored).equals(pa.Table.from_batches(batches))
