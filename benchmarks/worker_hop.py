@@ -3,7 +3,8 @@
 One numpy model, 29 float32 in and 1 out, at 1, 1,000 and 10,000 rows, one request in flight:
 called in process, through the engine, and through the least code that moves the same batches
 between two processes. The three take turns in every round, so that a noisy machine hits all.
-Usage: ``python -m benchmarks.worker_hop [ROUNDS [CALLS_PER_ROUND]]``.
+The worker is under the strongest isolation that works, or under the one that is asked for.
+Usage: ``python -m benchmarks.worker_hop [ROUNDS [CALLS_PER_ROUND [auto|required|process]]]``.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +28,10 @@ import uvloop
 from byop.domain.deployments import ModelResources, RunStatus
 from byop.domain.identifiers import DeploymentId, ModelVersionId
 from byop.domain.models import Framework, Signature
+from byop.engine.isolation import Allowance, Isolation, open_isolation
 from byop.engine.local import LocalEngine
 from byop.ports.engine import DeploymentLaunch, ModelLaunch
+from byop.settings import IsolationMode
 
 SIZES = (1, 1000, 10_000)
 TARGET_MS = {1: 0.35, 10_000: 1.5}
@@ -99,7 +103,7 @@ async def median_ms(call: Call, calls: int) -> float:
     return statistics.median(taken) * 1e3
 
 
-async def start_engine(folder: Path) -> LocalEngine:
+async def start_engine(folder: Path, isolation: Isolation) -> LocalEngine:
     path = folder / "step.py"
     path.write_text(STEP)
     launch = ModelLaunch(
@@ -107,7 +111,11 @@ async def start_engine(folder: Path) -> LocalEngine:
         Signature(SCHEMA, pa.schema([("y", pa.float32())])), ModelResources(),
     )  # fmt: skip
     engine = LocalEngine(
-        run_dir=folder / "run", load_timeout_s=60, queue_limit=8, log_dir=folder / "logs"
+        run_dir=folder / "run",
+        load_timeout_s=60,
+        queue_limit=8,
+        log_dir=folder / "logs",
+        isolation=isolation,
     )
     await engine.open()
     engine.start(DeploymentLaunch(DEPLOYMENT, "bench", 1, (launch,)))
@@ -118,9 +126,13 @@ async def start_engine(folder: Path) -> LocalEngine:
     return engine
 
 
-async def measure(folder: Path, ours: socket.socket, rounds: int, calls: int) -> None:
+async def measure(
+    folder: Path, ours: socket.socket, *, rounds: int, calls: int, mode: IsolationMode
+) -> None:
     reader, writer = await asyncio.open_unix_connection(sock=ours, limit=2**22)
-    engine = await start_engine(folder)
+    isolation = open_isolation(mode, allowance=Allowance(), root=folder / "isolation")
+    engine = await start_engine(folder, isolation)
+    print(f"isolation: {isolation.level}")
     print(f"{'rows':>6} {'in process':>11} {'bare':>8} {'byop':>8} {'hop':>8} {'hop/bare hop':>13}")
     try:
         for rows in SIZES:
@@ -138,6 +150,7 @@ async def measure(folder: Path, ours: socket.socket, rounds: int, calls: int) ->
     finally:
         writer.close()
         await engine.close(drain_s=1)
+        isolation.close()
 
 
 def report(rows: int, ms: dict[str, float]) -> None:
@@ -155,7 +168,7 @@ def main() -> None:
         serve_bare(int(sys.argv[2]))
         return
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    rounds, calls = (int(text) for text in [*sys.argv[1:], *["7", "300"][len(sys.argv) - 1 :]])
+    rounds, calls, mode = [*sys.argv[1:], *["7", "300", "auto"][len(sys.argv) - 1 :]]
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "benchmarks.worker_hop", "--bare", str(theirs.fileno())]
     with (
@@ -163,7 +176,9 @@ def main() -> None:
         subprocess.Popen(command, pass_fds=[theirs.fileno()]),  # noqa: S603 - this module
     ):
         theirs.close()
-        uvloop.run(measure(Path(folder), ours, rounds, calls))
+        asked = cast("IsolationMode", mode)
+        asking = measure(Path(folder), ours, rounds=int(rounds), calls=int(calls), mode=asked)
+        uvloop.run(asking)
 
 
 if __name__ == "__main__":

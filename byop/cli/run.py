@@ -26,6 +26,7 @@ from byop.domain.deployments import ModelResources, RunStatus, SecretEnvironment
 from byop.domain.identifiers import DeploymentId, ModelVersionId
 from byop.domain.models import Framework, Signature
 from byop.engine.environments import VirtualEnvironments
+from byop.engine.isolation import Allowance, open_isolation
 from byop.engine.local import LocalEngine
 from byop.errors import InvalidInputError, ModelLoadFailedError
 from byop.ports.engine import DeploymentLaunch, ModelLaunch, Prediction
@@ -72,7 +73,10 @@ def run(
         Path | None, typer.Option(help="Also write the answer: .json or .arrow")
     ] = None,
 ) -> None:
-    """Load PROJECT in a worker and predict once: shows the answer, its types and the timings."""
+    """Load PROJECT in a worker and predict once: shows the answer, its types and the timings.
+
+    The worker is isolated as a server's would be (BYOP_ISOLATION).
+    """
     console = Console()
     settings = load_settings()
     environment = SecretEnvironment(dict(_variable(given) for given in env or []))
@@ -171,11 +175,15 @@ def _launch(
 async def _predict(
     launch: ModelLaunch, inputs: pa.RecordBatch, scratch: Path, settings: Settings
 ) -> _Outcome:
+    isolation = open_isolation(
+        settings.isolation, allowance=Allowance.from_settings(settings), root=scratch / "isolation"
+    )
     engine = LocalEngine(
         run_dir=scratch / "run",
         load_timeout_s=settings.load_timeout_s,
         queue_limit=1,
         log_dir=scratch / "logs",
+        isolation=isolation,
     )
     await engine.open()
     try:
@@ -189,6 +197,7 @@ async def _predict(
         return _Outcome(prediction, loaded_s - started_s, time.perf_counter() - loaded_s)
     finally:
         await engine.close(drain_s=0)
+        isolation.close()
         for line in engine.logs(_DEPLOYMENT, _MODEL, lines=_SHOWN_ROWS):
             typer.echo(f"model: {line}", err=True)
 
