@@ -80,6 +80,7 @@ class LogWriter:
         self._waiting: queue.SimpleQueue[Append | None] = queue.SimpleQueue()
         self._queue_limit = queue_limit
         self._committed = committed
+        self._group_bytes = 0
         self._is_open = True
         self._submitting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="inference-log", daemon=True)
@@ -169,13 +170,12 @@ class LogWriter:
     def _after_commit(self, group: Sequence[Append]) -> None:
         self._batches.turn_over()
         if self._committed is not None:
-            rows = sum(append.batch.num_rows for append in group)
-            self._committed(rows, sum(append.batch.nbytes for append in group))
+            self._committed(sum(append.batch.num_rows for append in group), self._group_bytes)
 
     def _insert(self, group: Sequence[Append]) -> list[LogPosition]:
         positions: list[LogPosition] = []
         values: list[_Value] = []
-        size = count = 0
+        size = count = self._group_bytes = 0
         for append in group:
             sequence = self._sequences.get(append.topic, 0)
             positions.append(LogPosition(self.partition, sequence))
@@ -202,6 +202,7 @@ class LogWriter:
         for rows, blob in encode_parts(append.schema, append.batch):
             place = (topic_id, partition_id, sequence, append.time_ms, rows)
             facts = (*place, schema_id, origin_id, append.elapsed_ns, blob.size)
+            self._group_bytes += blob.size
             if blob.size < _LARGE_BYTES:
                 yield (*facts, None, blob), blob.size
             else:
