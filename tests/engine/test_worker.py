@@ -39,9 +39,7 @@ def test_output_that_does_not_fit_is_an_error_that_says_how(returned: str, told:
     def predict(arrays: Arrays) -> object:
         return eval(returned, {"x": arrays["x"], "np": np})  # noqa: S307 - the cases above
 
-    call = ModelCall(
-        predict, signature=(INPUTS, OUTPUTS), masker=Masker({}), max_answer_bytes=1024
-    )
+    call = ModelCall(predict, signature=(INPUTS, OUTPUTS), masker=Masker({}), max_answer_bytes=1024)
     header, payload = call.answer(5, write_stream(floats(1.0, 2.0)))
     assert header == encode_header(FrameKind.ERROR, len(payload), request_id=5)
     error = json.loads(bytes(payload))
