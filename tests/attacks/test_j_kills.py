@@ -25,17 +25,17 @@ _ROLL_ROWS = 5_000
 """Two large requests: rolls go on all the time."""
 
 
-def test_three_kills_lose_nothing(tmp_path: Path, isolation: str) -> None:
+def test_j01_three_kills_lose_nothing(tmp_path: Path, isolation: str) -> None:
     _kill_again_and_again(tmp_path, isolation, kills=3)
 
 
 @pytest.mark.long
-def test_fifty_kills_lose_nothing(tmp_path: Path, isolation: str) -> None:
+def test_j01_fifty_kills_lose_nothing(tmp_path: Path, isolation: str) -> None:
     _kill_again_and_again(tmp_path, isolation, kills=50)
 
 
 @pytest.mark.long
-def test_ten_kills_lose_nothing_without_bubblewrap(tmp_path: Path) -> None:
+def test_j01_ten_kills_lose_nothing_without_bubblewrap(tmp_path: Path) -> None:
     _kill_again_and_again(tmp_path, "process", kills=10)
 
 
