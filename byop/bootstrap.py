@@ -241,6 +241,7 @@ def _isolate(settings: Settings) -> Isolation:
         settings.isolation,
         allowance=Allowance.from_settings(settings),
         root=settings.home / "isolation",
+        cgroups=settings.cgroups,
     )
 
 

@@ -17,6 +17,7 @@ from byop.errors import SettingsInvalidError
 Installer = Literal["uv", "pip"]
 Durability = Literal["process", "power"]
 IsolationMode = Literal["auto", "required", "process"]
+CgroupsMode = Literal["auto", "off"]
 Switch = Literal["on", "off"]
 
 _MIB = 1024**2
@@ -62,6 +63,8 @@ class Settings:
         queue_limit: Requests that may wait for one model of one deployment.
         isolation: ``auto`` takes the strongest that works, ``required`` does not start without
             bubblewrap, ``process`` leaves bubblewrap out.
+        cgroups: ``auto`` holds workers' limits by cgroups where they can be written, ``off`` leaves
+            them out.
         worker_network: Whether models may connect to anything.
         worker_processes: Processes and threads of one worker.
         worker_scratch_bytes: Size of a worker's scratch folder; without bubblewrap, of one file.
@@ -117,6 +120,7 @@ class Settings:
     predict_timeout_s: float = 120.0
     queue_limit: int = 128
     isolation: IsolationMode = "auto"
+    cgroups: CgroupsMode = "auto"
     worker_network: Switch = "on"
     worker_processes: int = 1024
     worker_scratch_bytes: int = _GIB
@@ -297,6 +301,7 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     "predict_timeout_s": _read_seconds,
     "queue_limit": _read_int,
     "isolation": _one_of("auto", "required", "process"),
+    "cgroups": _one_of("auto", "off"),
     "worker_network": _one_of("on", "off"),
     "worker_processes": _read_int,
     "worker_scratch_bytes": _read_int,

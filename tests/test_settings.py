@@ -47,6 +47,7 @@ def test_relative_folders_become_absolute() -> None:
         ("BYOP_DRAIN_S", "nan"),
         ("BYOP_LOG_DURABILITY", "maybe"),
         ("BYOP_ISOLATION", "none"),
+        ("BYOP_CGROUPS", "none"),
         ("BYOP_WORKER_NETWORK", "maybe"),
         ("BYOP_WORKER_READ_PATHS", "relative"),
         ("BYOP_WORKER_WRITE_PATHS", "/usr:/there/is/no/such/folder"),

@@ -176,7 +176,10 @@ async def _predict(
     launch: ModelLaunch, inputs: pa.RecordBatch, scratch: Path, settings: Settings
 ) -> _Outcome:
     isolation = open_isolation(
-        settings.isolation, allowance=Allowance.from_settings(settings), root=scratch / "isolation"
+        settings.isolation,
+        allowance=Allowance.from_settings(settings),
+        root=scratch / "isolation",
+        cgroups=settings.cgroups,
     )
     engine = LocalEngine(
         run_dir=scratch / "run",

@@ -19,15 +19,16 @@ from byop.engine import landlock, worker_main
 from byop.engine.bubblewrap import Bubblewrap, BubblewrapUnusableError, Sandbox, find_bubblewrap
 from byop.engine.cgroups import CgroupsUnusableError, ControlGroups, Limits, WorkerGroup
 from byop.engine.visible_paths import accelerators, interpreter_paths, system_paths
+from byop.engine.watchdog import Bounds, Watchdog
 from byop.errors import SettingsInvalidError
 from byop.ports.engine import ModelLaunch
-from byop.settings import IsolationMode, Settings
+from byop.settings import CgroupsMode, IsolationMode, Settings
 
 Level = Literal["bubblewrap", "landlock", "process"]
 
 _GIB = 1024**3
-_ROOM_FOR_ADDRESSES = _GIB
-"""Libraries reserve addresses that they never use: pyarrow alone 0.3 GiB."""
+_ROOM_FOR_ADDRESSES = 2 * _GIB
+"""Libraries reserve addresses that they never use: 1.4 GiB in a worker that has done nothing."""
 _OPEN_FILES = 4096
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _JOIN = 'for door in {doors}; do echo 0 > "$door" || exit 1; done; exec "$@"'
@@ -104,6 +105,7 @@ class Isolation:
         reason: Why it is not bubblewrap; empty when it is.
         scratch_root: Where scratch folders lie; bubblewrap needs none.
         groups: None where cgroups cannot be written.
+        watchdog: Holds the limits that cgroups do not.
     """
 
     level: Level
@@ -112,6 +114,7 @@ class Isolation:
     scratch_root: Path | None = None
     bubblewrap: Bubblewrap | None = None
     groups: ControlGroups | None = None
+    watchdog: Watchdog = field(default_factory=Watchdog)
     _next_cpu: "itertools.count[int]" = field(default_factory=itertools.count)
 
     @property
@@ -123,6 +126,14 @@ class Isolation:
     def controllers(self) -> frozenset[str]:
         """Which limits cgroups hold, of memory, cpu and pids."""
         return frozenset() if self.groups is None else self.groups.controllers
+
+    def bounds(self, resources: ModelResources) -> Bounds:
+        """Return what no cgroup holds of a worker's limits, for the watchdog."""
+        held = self.controllers
+        return Bounds(
+            memory_bytes=None if "memory" in held else resources.memory_bytes,
+            processes=None if "pids" in held else self.allowance.processes,
+        )
 
     def confine(self, launch: ModelLaunch) -> Confinement:
         """Return how to start a worker.
@@ -233,7 +244,9 @@ BY_PROCESS = Isolation("process", "this engine was given no isolation")
 """A process that is supervised, and limits: for engines that were not told."""
 
 
-def open_isolation(mode: IsolationMode, *, allowance: Allowance, root: Path) -> Isolation:
+def open_isolation(
+    mode: IsolationMode, *, allowance: Allowance, root: Path, cgroups: CgroupsMode = "auto"
+) -> Isolation:
     """Return the strongest isolation that works here; ``root`` is this server's own folder.
 
     Ends what workers of a killed server, on the same ``root``, have left.
@@ -243,7 +256,7 @@ def open_isolation(mode: IsolationMode, *, allowance: Allowance, root: Path) -> 
     """
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(mode=0o700, parents=True)
-    groups = _find_groups(root)
+    groups = None if cgroups == "off" else _find_groups(root)
     reason = "BYOP_ISOLATION is process"
     if mode != "process":
         account = root / "passwd"

@@ -17,6 +17,7 @@ from pathlib import Path
 from byop.engine.frames import MAX_PAYLOAD_BYTES
 from byop.engine.isolation import BY_PROCESS, Isolation
 from byop.engine.schema_texts import schema_to_text
+from byop.engine.watchdog import Shortage, end_tree
 from byop.engine.worker_logs import LogDrain
 from byop.ports.engine import ModelLaunch
 
@@ -76,6 +77,7 @@ class WorkerProcess:
         self._confinement = isolation.confine(launch)
         self._launch = launch
         self._shortage: str | None = None
+        self._overrun: Shortage | None = None
         output, its_output = os.pipe()
         self.output = output
         try:
@@ -101,6 +103,7 @@ class WorkerProcess:
         self._is_reaped = False
         self._is_told_to_end = False
         self._describe(launch, listener.fileno(), max_answer_bytes)
+        isolation.watchdog.watch(self.pid, isolation.bounds(launch.resources), self._end_for)
 
     def watch(
         self, drain: LogDrain, loop: AbstractEventLoop, on_exit: Callable[[int], None]
@@ -144,6 +147,7 @@ class WorkerProcess:
             self._kill_group()
             code = self._popen.wait()
             self._is_reaped = True
+        self._isolation.watchdog.forget(self.pid)
         self._shortage = self._describe_shortage()
         self._confinement.remove()
         self.cut_lifeline()
@@ -167,6 +171,15 @@ class WorkerProcess:
         else:
             self._kill_group()
 
+    def _end_for(self, shortage: Shortage) -> None:
+        with self._lock:
+            if self._is_reaped:
+                return
+            self._overrun = shortage
+            if self._isolation.is_supervised:
+                end_tree(self.pid)  # faster than its supervisor can be when it forks and forks
+            self._end()
+
     def _kill_unless_reaped(self) -> None:
         with self._lock:
             if not self._is_reaped:
@@ -174,13 +187,11 @@ class WorkerProcess:
 
     def _describe_shortage(self) -> str | None:
         """Return what of its resources the worker has used up, None when nothing."""
-        group = self._confinement.group
-        if group is None:
-            return None
-        if group.was_out_of_memory():
+        group, overrun = self._confinement.group, self._overrun
+        if overrun == "memory" or (group is not None and group.was_out_of_memory()):
             limit = format_bytes(self._launch.resources.memory_bytes)
             return f"out of memory: the worker used more than its limit of {limit}"
-        if group.was_out_of_processes():
+        if overrun == "processes" or (group is not None and group.was_out_of_processes()):
             return f"it reached its limit of {self._isolation.allowance.processes} processes"
         return None
 

@@ -11,7 +11,7 @@ from byop.engine.isolation import Allowance, open_isolation
 from byop.engine.local import LocalEngine
 from byop.engine.replica import RestartPolicy
 from byop.ports.engine import ModelLaunch
-from byop.settings import IsolationMode
+from byop.settings import CgroupsMode, IsolationMode
 from tests.engine.conftest import DEPLOYMENT, DOUBLE, MODEL, PATIENCE_S, Bench, Models
 
 NEIGHBOUR = ModelVersionId(2)
@@ -26,10 +26,13 @@ async def opened_bench(
     policy: RestartPolicy = FAST,
     load_timeout_s: float = PATIENCE_S,
     max_answer_bytes: int = MAX_PAYLOAD_BYTES,
+    cgroups: CgroupsMode = "auto",
 ) -> AsyncIterator[Bench]:
     """Give an engine; at the end its workers are gone."""
     mode: IsolationMode = "process" if isolation == "process" else "auto"
-    confined = open_isolation(mode, allowance=Allowance(), root=folder / "isolation")
+    confined = open_isolation(
+        mode, allowance=Allowance(), root=folder / "isolation", cgroups=cgroups
+    )
     engine = LocalEngine(
         run_dir=folder / "run",
         load_timeout_s=load_timeout_s,

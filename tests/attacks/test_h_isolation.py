@@ -21,7 +21,7 @@ import pytest
 from byop.engine import worker_main
 from byop.engine.isolation import Allowance, Isolation, open_isolation
 from byop.engine.local import LocalEngine
-from byop.errors import ModelError, ModelFailedError
+from byop.errors import ModelCrashedError, ModelError, ModelFailedError
 from byop.ports.engine import ModelLaunch
 from byop.settings import IsolationMode
 from tests.attacks.engines import FAST, NEIGHBOUR
@@ -127,22 +127,23 @@ def below(pid: int) -> list[psutil.Process]:
     return [p for p in psutil.Process(pid).children(recursive=True) if is_worker(p)]
 
 
+BOMB = """
+    import os
+
+    def process_data(input_data):
+        while input_data["x"][0] < 0:
+            try:
+                os.fork()
+            except OSError:
+                pass
+        return {"y": input_data["x"]}
+"""
+
+
 async def test_h11_fork_bomb_stays_in_its_limit_and_ends_with_its_worker(
     tmp_path: Path, models: Models, mode: IsolationMode
 ) -> None:
-    bomb = models.step(
-        """
-        import os
-
-        def process_data(input_data):
-            while input_data["x"][0] < 0:
-                try:
-                    os.fork()
-                except OSError:
-                    pass
-            return {"y": input_data["x"]}
-        """
-    )
+    bomb = models.step(BOMB)
     opened = open_isolation(
         mode, allowance=Allowance(processes=PROCESSES), root=tmp_path / "isolation"
     )
@@ -155,6 +156,25 @@ async def test_h11_fork_bomb_stays_in_its_limit_and_ends_with_its_worker(
         assert await bench.predict(4.0, version=NEIGHBOUR, deadline_s=PATIENCE_S) == [8.0]
         assert await bench.predict(1.0) == [1.0]
         await until(lambda: len(below(os.getpid())) <= quiet)
+
+
+async def test_h11_fork_bomb_without_cgroups_is_seen_and_ended(
+    tmp_path: Path, models: Models, mode: IsolationMode
+) -> None:
+    opened = open_isolation(
+        mode,
+        allowance=Allowance(processes=PROCESSES),
+        root=tmp_path / "isolation",
+        cgroups="off",
+    )
+    async with bench_under(opened, tmp_path) as bench:
+        await bench.run(models.step(BOMB), models.step(DOUBLE, version=NEIGHBOUR))
+        quiet = len(below(os.getpid()))
+        with pytest.raises(ModelCrashedError, match="reached its limit of 64 processes"):
+            await bench.predict(-1.0, deadline_s=PATIENCE_S)
+        await until(lambda: len(below(os.getpid())) <= quiet)
+        assert await bench.predict(4.0, version=NEIGHBOUR, deadline_s=PATIENCE_S) == [8.0]
+        assert await bench.predict(1.0) == [1.0]
 
 
 @pytest.mark.parametrize("has_cgroups", [True, False])

@@ -77,6 +77,35 @@ async def test_h10_memory_beyond_the_deployments_is_named(bench: Bench, models: 
     assert await bench.predict(4.0, version=NEIGHBOUR) == [8.0]
 
 
+async def test_h10_memory_beyond_the_deployments_is_named_without_cgroups(
+    tmp_path: Path, isolation: str, models: Models
+) -> None:
+    model = models.step(
+        """
+        import os, time
+
+        def hold(size):
+            held = b"x" * size
+            time.sleep(600)
+
+        def process_data(input_data):
+            if input_data["x"][0] > 0:
+                for _ in range(3):
+                    os.fork() or hold(int(input_data["x"][0]))
+                time.sleep(600)
+            return {"y": input_data["x"]}
+        """
+    )
+    resources = replace(model.resources, memory_bytes=400 * MIB)
+    async with opened_bench(tmp_path, isolation, cgroups="off") as bench:
+        await run_beside_a_neighbour(bench, models, replace(model, resources=resources))
+        with pytest.raises(ModelCrashedError, match=r"out of memory: .* its limit of 400 MiB"):
+            await bench.predict(150.0 * MIB)
+        assert await bench.predict(0.0) == [0.0]
+        assert await bench.predict(4.0, version=NEIGHBOUR) == [8.0]
+        assert status_of(bench).restarts == 1
+
+
 async def test_h10_worker_that_stays_out_of_memory_is_replaced(
     bench: Bench, models: Models
 ) -> None:

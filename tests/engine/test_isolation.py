@@ -74,7 +74,7 @@ def test_worker_is_told_the_limits_that_no_cgroup_holds(
     told.remove()
     limits = told.told["limits"]
     assert isinstance(limits, dict)
-    assert limits["address_space_bytes"] == 1536 * 1024**2
+    assert limits["address_space_bytes"] == (512 + 2048) * 1024**2
     cpus = told.told["cpus"]
     assert isinstance(cpus, list)
     assert len(cpus) == min(2, len(os.sched_getaffinity(0)))
