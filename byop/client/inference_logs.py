@@ -110,12 +110,21 @@ class LogReader:
             answer = self._api.send(
                 Call(_PATH, orjson.dumps(question), accept=accept, params=selection)
             )
+            _warn_of_missing(answer.headers.get("x-iteration-missing"))
             page = read(answer.content)
             yield page
             cursor = answer.headers.get("x-iteration-cursor")
             if cursor is None or answer.headers.get("x-iteration-status", _ALL) == _ALL:
                 return
             left = None if left is None else left - count(page)
+
+
+def _warn_of_missing(rows: str | None) -> None:
+    if rows is not None:
+        warnings.warn(
+            f"{rows} rows of the log can no longer be read; the server's log tells why",
+            stacklevel=5,
+        )
 
 
 def _table_rows(table: pa.Table) -> int:

@@ -1,8 +1,12 @@
 """One inference: what came in, what went out, how it went."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import overload
 
 import pyarrow as pa
+from typing_extensions import override
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,59 @@ class InferenceRecord:
             anomalies=self.anomalies.slice(offset, length),
             metadata=self.metadata,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedRecords(Sequence[InferenceRecord]):
+    """Records of one set of columns whose rows lie one after the other.
+
+    A record is made when it is asked for: whoever wants the columns has them already.
+
+    Attributes:
+        times_ms: When each record was made.
+        counts: How many rows each record has.
+        inputs: The rows of all records, as in a record; so ``outputs`` and ``anomalies``.
+        metadata: Of each record.
+    """
+
+    times_ms: Sequence[int]
+    counts: Sequence[int]
+    inputs: pa.RecordBatch
+    outputs: pa.RecordBatch
+    anomalies: pa.RecordBatch
+    metadata: Sequence[InferenceMetadata]
+
+    @override
+    def __len__(self) -> int:
+        """Return how many records there are."""
+        return len(self.counts)
+
+    @override
+    def __iter__(self) -> Iterator[InferenceRecord]:
+        """Yield the records, whose rows are not copied."""
+        start = 0
+        for time_ms, rows, metadata in zip(self.times_ms, self.counts, self.metadata, strict=True):
+            yield InferenceRecord(
+                time_ms,
+                self.inputs.slice(start, rows),
+                self.outputs.slice(start, rows),
+                self.anomalies.slice(start, rows),
+                metadata,
+            )
+            start += rows
+
+    @overload
+    def __getitem__(self, index: int) -> InferenceRecord: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[InferenceRecord]: ...
+
+    @override
+    def __getitem__(self, index: int | slice) -> InferenceRecord | list[InferenceRecord]:
+        """Return a record, or several."""
+        if isinstance(index, slice):
+            return list(self)[index]
+        return next(islice(self, range(len(self))[index], None))
 
 
 def no_anomalies(rows: int) -> pa.RecordBatch:

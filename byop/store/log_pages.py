@@ -1,13 +1,13 @@
 """Pages of the inference log: runs of rows until the page is full or the columns change."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from byop.domain.inferences import InferenceMetadata, InferenceRecord
+from byop.domain.inferences import InferenceMetadata, InferenceRecord, JoinedRecords
 from byop.ports.inference_log import (
     FollowedPage,
     LogOrder,
@@ -24,15 +24,16 @@ from byop.store.log_segments import LogKey, to_batch
 from byop.store.log_snapshot import UNREADABLE, LogSnapshot, Window, everything
 
 _JOINED_BYTES = 32 << 10
-"""Batches smaller than this on average are joined: then each record is a cheap slice."""
+"""Batches smaller than this on average are joined."""
 
 
 class _Chosen(NamedTuple):
-    """Rows of one run; ``batch`` is None while the run, all of it, is not decoded."""
+    """Rows of one run behind ``given``; ``batch`` is None while the run is not decoded."""
 
     time_ms: int
     metadata: InferenceMetadata
     run: Run
+    given: int
     batch: pa.RecordBatch | None
 
     @property
@@ -78,7 +79,7 @@ class PageRows:
             batch = run.batch().slice(start, count)
         elif not isinstance(run, HotRun) or run.stored is None:
             batch = run.batch()
-        self._chosen.append(_Chosen(run.time_ms, run.metadata(), run, batch))
+        self._chosen.append(_Chosen(run.time_ms, run.metadata(), run, given, batch))
         self._schema = run.schema
         self._rows_left -= count
         self._bytes_left -= run.size
@@ -88,42 +89,55 @@ class PageRows:
         """Note rows that cannot be read."""
         self.missing.append(MissingRows(lost.rows, lost.reason))
 
-    def records(self) -> list[InferenceRecord]:
-        """Return what was taken."""
+    def records(self) -> Sequence[InferenceRecord]:
+        """Return what was taken, without what turns out to be no longer what was written."""
+        try:
+            return self._records()
+        except UNREADABLE:
+            self._drop_unreadable()
+            return self._records()
+
+    def positions(self) -> list[LogPosition]:
+        """Return where the first row of each record lies, after ``records``."""
+        return [LogPosition(one.run.partition, one.run.seq + one.given) for one in self._chosen]
+
+    def _records(self) -> Sequence[InferenceRecord]:
         schema = self._schema
         if schema is None:
             return []
         size = self._limit_bytes - self._bytes_left
         is_small = size < _JOINED_BYTES * len(self._chosen)
         if is_small and len(self._chosen) > 1 and not schema.holds_dictionary:
-            return self._slices(schema)
+            return self._together(schema)
         return [self._record(schema, one) for one in self._chosen]
+
+    def _drop_unreadable(self) -> None:
+        kept = []
+        for one in self._chosen:
+            try:
+                kept.append(one._replace(batch=one.decoded()))
+            except UNREADABLE as error:
+                self.missing.append(MissingRows(one.rows, _reason(error)))
+        self._chosen = kept
 
     def _record(self, schema: LogSchema, chosen: _Chosen) -> InferenceRecord:
         batch = reverse_rows(chosen.decoded()) if self._is_descending else chosen.decoded()
         inputs, outputs, anomalies = schema.split(batch)
         return InferenceRecord(chosen.time_ms, inputs, outputs, anomalies, chosen.metadata)
 
-    def _slices(self, schema: LogSchema) -> list[InferenceRecord]:
-        """Return the records as slices of one batch in the page's order."""
+    def _together(self, schema: LogSchema) -> JoinedRecords:
+        """Return the records with their rows in one batch, in the page's order."""
         joined = self._joined(schema)
+        counts = [one.rows for one in self._chosen]
+        if joined.num_rows != sum(counts):
+            raise pa.ArrowInvalid("stored batches have other rows than were written")
+        joined.validate(full=True)
         if self._is_descending:
             joined = reverse_rows(joined)
+        times_ms = [one.time_ms for one in self._chosen]
+        metadata = [one.metadata for one in self._chosen]
         inputs, outputs, anomalies = schema.split(joined)
-        records, start = [], 0
-        for one in self._chosen:
-            rows = one.rows
-            records.append(
-                InferenceRecord(
-                    one.time_ms,
-                    inputs.slice(start, rows),
-                    outputs.slice(start, rows),
-                    anomalies.slice(start, rows),
-                    one.metadata,
-                )
-            )
-            start += rows
-        return records
+        return JoinedRecords(times_ms, counts, inputs, outputs, anomalies, metadata)
 
     def _joined(self, schema: LogSchema) -> pa.RecordBatch:
         """Return all rows, ascending."""
@@ -187,21 +201,17 @@ def follow_page(
     partition_ids = snapshot.partition_ids()
     # A partition without rows needs no mark: whatever it gets will be behind it.
     marks = {one: marks.get(one, 0) for one in partition_ids}
-    positions: list[LogPosition] = []
     has_more = False
     for partition_id in partition_ids:
-        has_more = _follow_partition(snapshot, partition_id, marks, rows, positions)
+        has_more = _follow_partition(snapshot, partition_id, marks, rows)
         if has_more:
             break
-    return FollowedPage(rows.records(), positions, watermark_of(marks), has_more, rows.missing)
+    records = rows.records()
+    return FollowedPage(records, rows.positions(), watermark_of(marks), has_more, rows.missing)
 
 
 def _follow_partition(
-    snapshot: LogSnapshot,
-    partition_id: int,
-    marks: dict[int, int],
-    rows: PageRows,
-    positions: list[LogPosition],
+    snapshot: LogSnapshot, partition_id: int, marks: dict[int, int], rows: PageRows
 ) -> bool:
     """Take rows of the partition and move its mark; return whether the page ended before some."""
     lost_end = 0
@@ -221,7 +231,6 @@ def _follow_partition(
             rows.lose(_lost(snapshot, piece, error))
             marks[partition_id] = piece.seq + piece.rows
             continue
-        positions.append(LogPosition(piece.partition, piece.seq + given))
         marks[partition_id] = piece.seq + given + count
         if given + count < piece.rows:
             return True
@@ -239,7 +248,11 @@ def _merged(pieces: Iterator[Piece]) -> Iterator[Piece]:
 def _lost(snapshot: LogSnapshot, run: Run, error: Exception) -> Lost:
     if isinstance(run, HotRun):
         return snapshot.lost_run(run, error)
-    return Lost(run.rows, run.seq + run.rows, f"{type(error).__name__}: {error}")
+    return Lost(run.rows, run.seq + run.rows, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _window(query: LogQuery, start: CursorPosition | None) -> Window:

@@ -74,11 +74,19 @@ class LogSchema:
         return sink.getvalue()
 
     def decode(self, stored: bytes) -> pa.RecordBatch:
-        """Return the batch that ``encode`` wrote."""
-        if not self.holds_dictionary:
-            return pa.ipc.read_record_batch(pa.py_buffer(stored), self.schema)
-        with pa.ipc.open_stream(pa.py_buffer(stored)) as stream:
-            return stream.read_next_batch()
+        """Return the batch that ``encode`` wrote.
+
+        Raises:
+            OSError: The bytes are not what was written; Arrow chooses between the two.
+            pa.ArrowException: The same.
+        """
+        try:
+            if not self.holds_dictionary:
+                return pa.ipc.read_record_batch(pa.py_buffer(stored), self.schema)
+            with pa.ipc.open_stream(pa.py_buffer(stored)) as stream:
+                return stream.read_next_batch()
+        except (EOFError, StopIteration):
+            raise pa.ArrowInvalid("a stored batch is empty") from None
 
     def split(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, ...]:
         """Return inputs, outputs and anomalies of a stored batch, not copied."""

@@ -44,7 +44,11 @@ class HotRun(NamedTuple):
             OSError: Its batch file is gone or too short.
             pa.ArrowException: The bytes are not what was written.
         """
-        return self.schema.decode(self.encoded())
+        batch = self.schema.decode(self.encoded())
+        batch.validate(full=True)
+        if batch.num_rows != self.rows:
+            raise pa.ArrowInvalid(f"a batch has {batch.num_rows} rows instead of {self.rows}")
+        return batch
 
     def encoded(self) -> bytes:
         """Return the values as they are stored.

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import queue
 import sqlite3
 import threading
@@ -16,7 +15,7 @@ import pyarrow as pa
 import structlog
 from typing_extensions import Buffer
 
-from byop.errors import StorageFullError, StorageUnavailableError
+from byop.errors import StorageFullError, StorageUnavailableError, storage_error
 from byop.ports.inference_log import LogPosition
 from byop.store.log_batches import BatchFile
 from byop.store.log_catalog import LogCatalog
@@ -32,7 +31,6 @@ _COLUMNS = (
 _PLACES = f"({', '.join('?' * len(_COLUMNS.split(',')))})"
 _LARGE_BYTES = 16 << 10
 """From here on a batch goes to the batch file."""
-_IS_FULL = {errno.ENOSPC, errno.EDQUOT}
 _IS_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 _FAILURES = (sqlite3.Error, OSError, pa.ArrowException, MemoryError, OverflowError, UnicodeError)
@@ -274,9 +272,8 @@ def _is_locked(error: Exception) -> bool:
 
 
 def _refusal(error: Exception) -> StorageUnavailableError:
-    is_full = (
-        getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        or getattr(error, "errno", None) in _IS_FULL
-    )
+    if isinstance(error, OSError):
+        return storage_error("the inference log refuses", error)
+    is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     kind = StorageFullError if is_full else StorageUnavailableError
     return kind(f"the inference log refuses: {error}")

@@ -11,13 +11,18 @@ flat Arrow, each as the seeds print it. ``metadata.last_model`` is JSON text.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
-from byop.domain.inferences import InferenceMetadata, InferenceRecord, no_anomalies
+from byop.domain.inferences import (
+    InferenceMetadata,
+    InferenceRecord,
+    JoinedRecords,
+    no_anomalies,
+)
 from byop.errors import TooLargeError
 from byop.tables.datasets import DatasetSelection
 from byop.tables.fragments import Piece, fragments, join_rows
@@ -89,8 +94,8 @@ class _PerRecord:
     """A column whose value is the same in all rows of a record."""
 
     kind: pa.DataType
-    values: list[Any]
-    counts: list[int]
+    values: Sequence[Any]
+    counts: Sequence[int]
 
     def pieces(self, *, comma: bool) -> list[Piece]:
         end = b"," if comma else b""
@@ -133,22 +138,53 @@ def _parts(
     records: Sequence[InferenceRecord], selection: DatasetSelection
 ) -> Iterator[tuple[str, _Source]]:
     """Yield the selected parts in the order of ``PARTS``: one column, or columns by field."""
-    counts = [record.rows for record in records]
+    rows = _columns(records)
     if selection.has("time"):
         kind = pa.timestamp("ms") if selection.separator else pa.int64()
-        yield "time", _PerRecord(kind, [record.time_ms for record in records], counts)
-    yield from _batch_part("in", [record.inputs for record in records], selection)
-    yield from _batch_part("out", [record.outputs for record in records], selection)
-    yield from _batch_part("anomaly", [record.anomalies for record in records], selection)
+        yield "time", _PerRecord(kind, rows.times_ms, rows.counts)
+    yield from _batch_part("in", rows.inputs, selection)
+    yield from _batch_part("out", rows.outputs, selection)
+    yield from _batch_part("anomaly", rows.anomalies, selection)
     if selection.has("check_failures"):
-        yield "check_failures", _check_failures([r.anomalies for r in records], counts)
-    metadata = _metadata([record.metadata for record in records], counts, selection)
+        yield "check_failures", _check_failures(rows.anomalies, rows.counts)
+    metadata = _metadata(rows.metadata, rows.counts, selection)
     if metadata:
         yield "metadata", metadata
 
 
+class _Columns(NamedTuple):
+    """Records by what they hold; the rows of a dataset lie in one batch or in several."""
+
+    times_ms: Sequence[int]
+    counts: Sequence[int]
+    inputs: Sequence[pa.RecordBatch]
+    outputs: Sequence[pa.RecordBatch]
+    anomalies: Sequence[pa.RecordBatch]
+    metadata: Sequence[InferenceMetadata]
+
+
+def _columns(records: Sequence[InferenceRecord]) -> _Columns:
+    if isinstance(records, JoinedRecords):
+        return _Columns(
+            records.times_ms,
+            records.counts,
+            [records.inputs],
+            [records.outputs],
+            [records.anomalies],
+            records.metadata,
+        )
+    return _Columns(
+        [record.time_ms for record in records],
+        [record.rows for record in records],
+        [record.inputs for record in records],
+        [record.outputs for record in records],
+        [record.anomalies for record in records],
+        [record.metadata for record in records],
+    )
+
+
 def _batch_part(
-    part: str, batches: list[pa.RecordBatch], selection: DatasetSelection
+    part: str, batches: Sequence[pa.RecordBatch], selection: DatasetSelection
 ) -> Iterator[tuple[str, _Source]]:
     names = batches[0].schema.names
     kept = [position for position, name in enumerate(names) if selection.has(part, name)]
@@ -159,7 +195,7 @@ def _batch_part(
         yield part, {}
 
 
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     if len(batches) == 1:
         return batches[0]
     joined = pa.Table.from_batches(batches).combine_chunks().to_batches()
@@ -168,7 +204,7 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return joined[0] if joined else batches[0]
 
 
-def _check_failures(anomalies: list[pa.RecordBatch], counts: list[int]) -> _Column:
+def _check_failures(anomalies: Sequence[pa.RecordBatch], counts: Sequence[int]) -> _Column:
     validations = [f.name for f in anomalies[0].schema if pa.types.is_boolean(f.type)]
     if not validations:
         return _PerRecord(_STRINGS, [()] * len(counts), counts)
@@ -195,7 +231,7 @@ _METADATA: Mapping[str, _MetadataField] = {
 
 
 def _metadata(
-    records: list[InferenceMetadata], counts: list[int], selection: DatasetSelection
+    records: Sequence[InferenceMetadata], counts: Sequence[int], selection: DatasetSelection
 ) -> dict[str, _Column]:
     return {
         name: _PerRecord(field.kind, [field.read(record) for record in records], counts)

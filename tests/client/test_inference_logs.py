@@ -1,5 +1,6 @@
 import json
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -39,6 +40,17 @@ def table(column: str, values: list[Any]) -> pa.Table:
 
 def questions(api: ApiServer) -> list[dict[str, Any]]:
     return [request.json() for request in api.sent_to(LOGS)]
+
+
+@pytest.mark.parametrize("arrow", [False, True])
+def test_rows_that_the_server_lost_are_warned_of(
+    api: ApiServer, pipeline: Pipeline, *, arrow: bool
+) -> None:
+    answer = page(table("in.x", [1]) if arrow else records(1))
+    api.answer(LOGS, replace(answer, headers={**answer.headers, "x-iteration-missing": "7"}))
+    with pytest.warns(UserWarning, match="7 rows of the log can no longer be read") as caught:
+        assert len(pipeline.logs(arrow=arrow)) == 1
+    assert [one.filename for one in caught] == [__file__]
 
 
 def test_newest_hundred_are_read_newest_first(api: ApiServer, pipeline: Pipeline) -> None:

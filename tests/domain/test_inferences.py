@@ -1,6 +1,14 @@
-import pyarrow as pa
+from dataclasses import replace
 
-from byop.domain.inferences import InferenceMetadata, InferenceRecord, no_anomalies
+import pyarrow as pa
+import pytest
+
+from byop.domain.inferences import (
+    InferenceMetadata,
+    InferenceRecord,
+    JoinedRecords,
+    no_anomalies,
+)
 
 
 def _record(rows: int) -> InferenceRecord:
@@ -30,3 +38,17 @@ def test_slice_keeps_the_columns_together() -> None:
     assert part.outputs.column("y").to_pylist() == ["2", "3"]
     assert part.anomalies.num_rows == 2
     assert part.time_ms == 1
+
+
+def test_joined_records_are_its_slices_with_times_and_metadata_of_their_own() -> None:
+    whole = _record(6)
+    others = replace(whole.metadata, elapsed_ns=())
+    joined = JoinedRecords(
+        [5, 1], [4, 2], whole.inputs, whole.outputs, whole.anomalies, [whole.metadata, others]
+    )
+    first = replace(whole.slice(0, 4), time_ms=5)
+    second = replace(whole.slice(4, 2), metadata=others)
+    assert list(joined) == [first, second] == joined[:]
+    assert (joined[0], joined[1], joined[-1], len(joined)) == (first, second, second, 2)
+    with pytest.raises(IndexError):
+        joined[2]

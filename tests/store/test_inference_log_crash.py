@@ -76,7 +76,8 @@ async def main():
         return_exceptions=True,
     )
     for outcome in outcomes:
-        print(outcome if isinstance(outcome, StorageUnavailableError) else outcome.sequence)
+        is_refused = isinstance(outcome, StorageUnavailableError)
+        print(f"{outcome.code}: {outcome}" if is_refused else outcome.sequence)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     print((await log.append("t", make_record([4]))).sequence)
 
@@ -94,6 +95,6 @@ def test_disk_that_refuses_fails_the_guilty_append_alone_and_the_writer_lives_on
         [sys.executable, "-c", _STARVED, str(path)], capture_output=True, text=True, check=True
     )
     first, refused, third, after, rows = child.stdout.splitlines()
-    assert "the inference log refuses" in refused
+    assert refused.startswith("storage_full: the inference log refuses")
     assert [first, third, after] == ["1", "2", "3"]
     assert rows == "[1, 2, 3, 4]"

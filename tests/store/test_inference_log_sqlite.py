@@ -18,7 +18,7 @@ import pytest
 
 from byop.domain.inferences import InferenceRecord, no_anomalies
 from byop.errors import InvalidPayloadError, StorageUnavailableError
-from byop.ports.inference_log import LogOrder, LogPosition, LogQuery, PageStatus
+from byop.ports.inference_log import LogOrder, LogPosition, LogQuery, LogScan, PageStatus
 from byop.settings import Durability
 from byop.store.inference_log import SqliteInferenceLog
 from byop.store.log_batches import batch_folder
@@ -150,6 +150,51 @@ async def test_two_writers_share_the_file_under_their_own_partitions(
             mine = [one.sequence for one in positions if one.partition == partition]
             assert sorted(mine) == list(range(20))
         assert numbers_of(log.read(LogQuery("t"))) == numbers_of(other.read(LogQuery("t")))
+
+
+def _spoil_batch(path: Path, seq: int, change: str) -> None:
+    """Change the stored bytes of a row of the database: ``change`` is an SQL expression."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE tail SET batch = {change} WHERE seq = ?", (seq,))  # noqa: S608 (constants)
+        connection.commit()
+
+
+@pytest.mark.parametrize("order", LogOrder)
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize(
+    "change", ["x'00'", "substr(batch, 1, 40)", "zeroblob(size)", "substr(batch, 1, size - 64)"]
+)
+async def test_damaged_batch_in_the_database_is_told_and_the_rest_is_read(
+    path: Path, log: SqliteInferenceLog, change: str, count: int, order: LogOrder
+) -> None:
+    for number in range(count):
+        await log.append("t", make_record([number], time_ms=number))
+    _spoil_batch(path, 1, change)
+    expected = [number for number in range(count) if number != 1]
+    page = log.read(LogQuery("t", order=order))
+    assert sorted(numbers_of(page)) == expected
+    assert [missing.rows for missing in page.missing] == [1]
+    followed = log.follow("t")
+    assert numbers_of(followed) == expected
+    assert [position.sequence for position in followed.positions] == expected
+    assert [missing.rows for missing in followed.missing] == [1]
+    with pytest.raises(StorageUnavailableError, match="missing"):
+        list(log.scan(LogScan("t")))
+    roll(path)
+    rolled = log.read(LogQuery("t", order=order))
+    assert sorted(numbers_of(rolled)) == expected
+    assert [missing.rows for missing in rolled.missing] == [1]
+
+
+async def test_batch_with_other_rows_than_its_place_says_is_missing(
+    path: Path, log: SqliteInferenceLog
+) -> None:
+    for numbers in ([0], [1], [2, 3]):
+        await log.append("t", make_record(numbers, time_ms=numbers[0]))
+    _spoil_batch(path, 1, "(SELECT batch FROM tail WHERE seq = 2)")
+    page = log.read(LogQuery("t"))
+    assert numbers_of(page) == [3, 2, 0]
+    assert [missing.rows for missing in page.missing] == [1]
 
 
 async def test_reopened_log_appends_under_a_new_partition_after_the_old_rows(path: Path) -> None:

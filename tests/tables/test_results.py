@@ -1,11 +1,17 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byop.domain.inferences import InferenceMetadata, InferenceRecord, no_anomalies
+from byop.domain.inferences import (
+    InferenceMetadata,
+    InferenceRecord,
+    JoinedRecords,
+    no_anomalies,
+)
 from byop.tables.arrays import from_arrays
 from byop.tables.datasets import DatasetSelection
 from byop.tables.results import encode_json, to_arrow
@@ -162,3 +168,15 @@ def test_an_inference_in_two_halves_reads_as_the_whole(batch: pa.RecordBatch, cu
     for selection in (select("*", "metadata"), select(separator=None)):
         assert encode_json(halves, selection) == encode_json([whole], selection)
         assert to_arrow(halves, selection).equals(to_arrow([whole], selection))
+
+
+def test_joined_records_are_written_as_the_records_are() -> None:
+    whole = record(6)
+    checked = pa.RecordBatch.from_pydict({"count": pa.array([0, 1] * 3, pa.int8())})
+    checked = checked.append_column("odd", pa.array([False, True] * 3))
+    metadata = [METADATA, replace(METADATA, elapsed_ns=(7,)), METADATA]
+    joined = JoinedRecords([3, 2, 1], [1, 3, 2], whole.inputs, whole.outputs, checked, metadata)
+    for separator in (None, "."):
+        selection = select("*", "metadata", separator=separator)
+        assert encode_json(joined, selection) == encode_json(list(joined), selection)
+        assert to_arrow(joined, selection).equals(to_arrow(list(joined), selection))

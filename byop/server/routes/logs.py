@@ -25,7 +25,9 @@ _MILLISECOND = timedelta(milliseconds=1)
     responses={
         200: {
             "description": "Rows as pandas records, or as an Arrow file when Accept asks for it; "
-            "headers x-iteration-status and, unless that is All, x-iteration-cursor",
+            "headers x-iteration-status, unless that is All x-iteration-cursor, and "
+            "x-iteration-missing, the number of rows that can no longer be read, when there are "
+            "such",
             "content": {
                 "application/json": {"schema": {"type": "array", "items": {"type": "object"}}},
                 "application/vnd.apache.arrow.file": {},
@@ -42,6 +44,8 @@ def get_logs(request: Request, caller: Caller, services: Wired, body: GetLogs) -
     headers = {"x-iteration-status": page.status.value}
     if page.cursor is not None:
         headers["x-iteration-cursor"] = page.cursor
+    if page.missing:
+        headers["x-iteration-missing"] = str(sum(one.rows for one in page.missing))
     return Response(
         bytes(encode_table(wanted, page.records, selection)),
         media_type=wanted.value.decode(),

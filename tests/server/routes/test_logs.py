@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from byop.ports.inference_log import LogOrder, LogPage, PageStatus
+from byop.ports.inference_log import LogOrder, LogPage, MissingRows, PageStatus
 from byop.services.inference_logs import LogRequest
 from tests.server.conftest import Api
 
@@ -32,6 +32,15 @@ def test_a_page_that_is_not_the_last_has_a_cursor(api: Api) -> None:
     (request,) = logs.requests
     assert (request.page_size, request.cursor) == (1, "before")
     assert request.order is LogOrder.ASCENDING
+
+
+def test_rows_that_can_no_longer_be_read_are_told(api: Api) -> None:
+    logs = api.fakes.inference_logs
+    missing = [MissingRows(3, "OSError: gone"), MissingRows(2, "OSError: gone")]
+    logs.answer = LogPage(logs.answer.records, PageStatus.ALL, None, missing)
+    assert api.post(_PATH, json=_ASK).headers["x-iteration-missing"] == "5"
+    logs.answer = LogPage(logs.answer.records, PageStatus.ALL, None)
+    assert "x-iteration-missing" not in api.post(_PATH, json=_ASK).headers
 
 
 def test_arrow_comes_when_asked_for(api: Api) -> None:
