@@ -135,7 +135,9 @@ def build_gateway(settings: Settings) -> Gateway:
     blobs = FileBlobStore(home / "blobs")
     limits = _archive_limits(settings)
     files = ModelFiles(blobs=blobs, root=home / "models", limits=limits)
+    isolation = _isolate(settings)
     environments = VirtualEnvironments(
+        isolation=isolation,
         root=settings.environments_path,
         installer=settings.installer,
         index_url=settings.index_url,
@@ -143,7 +145,6 @@ def build_gateway(settings: Settings) -> Gateway:
         timeout_s=settings.build_timeout_s,
     )
     run_dir = open_run_directory(home)
-    isolation = _isolate(settings)
     engine = LocalEngine(
         isolation=isolation,
         run_dir=run_dir,

@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,7 @@ from byop.domain.deployments import ModelResources, RunStatus, SecretEnvironment
 from byop.domain.identifiers import DeploymentId, ModelVersionId
 from byop.domain.models import Framework, Signature
 from byop.engine.environments import VirtualEnvironments
-from byop.engine.isolation import Allowance, open_isolation
+from byop.engine.isolation import Allowance, Isolation, open_isolation
 from byop.engine.local import LocalEngine
 from byop.errors import InvalidInputError, ModelLoadFailedError
 from byop.ports.engine import DeploymentLaunch, ModelLaunch, Prediction
@@ -85,10 +86,12 @@ def run(
         report = _prepare(project, folder)
         inputs = _read_input(input_file, report, settings)
         _warn(console, report, environment)
-        with console.status("building the environment"):
-            launch = _launch(project, folder, report, environment, settings)
-        with console.status("loading the model"):
-            outcome = asyncio.run(_predict(launch, inputs, Path(scratch), settings))
+        with closing(_isolate(Path(scratch), settings)) as isolation:
+            with console.status("building the environment"):
+                python = _build(report, isolation, settings)
+            launch = _launch(project, folder, report, python, environment)
+            with console.status("loading the model"):
+                outcome = asyncio.run(_predict(launch, inputs, Path(scratch), settings, isolation))
     _show(console, inputs, outcome)
     if output is not None:
         _write_output(output, outcome.prediction.outputs)
@@ -140,30 +143,44 @@ def _warn(console: Console, report: BundleReport, environment: SecretEnvironment
         console.print(Text(f"warning: {warning}", style="yellow"))
 
 
-def _launch(
-    project: Path,
-    folder: Path,
-    report: BundleReport,
-    environment: SecretEnvironment,
-    settings: Settings,
-) -> ModelLaunch:
-    framework = report.framework or Framework.CUSTOM
+def _isolate(scratch: Path, settings: Settings) -> Isolation:
+    return open_isolation(
+        settings.isolation,
+        allowance=Allowance.from_settings(settings),
+        root=scratch / "isolation",
+        cgroups=settings.cgroups,
+    )
+
+
+def _build(report: BundleReport, isolation: Isolation, settings: Settings) -> Path:
+    """Return the interpreter of the project's environment."""
     environments = VirtualEnvironments(
+        isolation=isolation,
         root=settings.environments_path,
         installer=settings.installer,
         index_url=settings.index_url,
         find_links=settings.find_links,
         timeout_s=settings.build_timeout_s,
     )
+    return environments.ensure(report.framework or Framework.CUSTOM, report.requirements).python
+
+
+def _launch(
+    project: Path,
+    folder: Path,
+    report: BundleReport,
+    python: Path,
+    environment: SecretEnvironment,
+) -> ModelLaunch:
     manifest = report.manifest
     return ModelLaunch(
         model_version_id=_MODEL,
         name=project.stem if manifest is None else manifest.name,
         version="local",
         sha="",
-        framework=framework,
+        framework=report.framework or Framework.CUSTOM,
         path=folder,
-        python=environments.ensure(framework, report.requirements).python,
+        python=python,
         signature=Signature(
             inputs=None if manifest is None else manifest.inputs,
             outputs=None if manifest is None else manifest.outputs,
@@ -173,14 +190,12 @@ def _launch(
 
 
 async def _predict(
-    launch: ModelLaunch, inputs: pa.RecordBatch, scratch: Path, settings: Settings
+    launch: ModelLaunch,
+    inputs: pa.RecordBatch,
+    scratch: Path,
+    settings: Settings,
+    isolation: Isolation,
 ) -> _Outcome:
-    isolation = open_isolation(
-        settings.isolation,
-        allowance=Allowance.from_settings(settings),
-        root=scratch / "isolation",
-        cgroups=settings.cgroups,
-    )
     engine = LocalEngine(
         run_dir=scratch / "run",
         load_timeout_s=settings.load_timeout_s,
@@ -200,7 +215,6 @@ async def _predict(
         return _Outcome(prediction, loaded_s - started_s, time.perf_counter() - loaded_s)
     finally:
         await engine.close(drain_s=0)
-        isolation.close()
         for line in engine.logs(_DEPLOYMENT, _MODEL, lines=_SHOWN_ROWS):
             typer.echo(f"model: {line}", err=True)
 

@@ -9,8 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from byop.engine.visible_paths import SYSTEM, accelerators, interpreter_paths, system_paths
@@ -28,6 +28,8 @@ class Sandbox:
         read: Paths that are there, read-only.
         write: Paths that are there and can be written.
         scratch_bytes: Size of /tmp, which is empty at the start and gone at the end.
+        empty: Folders that are there and empty, in memory; ``read`` and ``write`` may lie in them.
+        environment: All variables.
     """
 
     read: Sequence[str]
@@ -35,6 +37,8 @@ class Sandbox:
     directory: str = "/tmp"  # noqa: S108 - the sandbox's own
     scratch_bytes: int = 1024**3
     network: bool = True
+    empty: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class BubblewrapUnusableError(Exception):
@@ -66,12 +70,14 @@ class Bubblewrap:
             *("--proc", "/proc", "--dev", "/dev"),
             *self._tmpfs("/dev/shm", _SHM_BYTES),  # noqa: S108 - the sandbox's own
             *self._tmpfs("/tmp", sandbox.scratch_bytes),  # noqa: S108 - as above
+            *(argument for path in sandbox.empty for argument in ("--tmpfs", path)),
             *_three_times("--dev-bind-try", accelerators()),
             *(argument for path in sandbox.read for argument in _read_only(path)),
             *(("--ro-bind", self.account, "/etc/passwd") if self.account else ()),
             *_three_times("--bind-try", sandbox.write),
             *("--remount-ro", "/dev", "--remount-ro", "/"),
             *("--chdir", sandbox.directory),
+            *(text for pair in sandbox.environment.items() for text in ("--setenv", *pair)),
         ]
 
     def _namespaces(self, *, network: bool) -> list[str]:

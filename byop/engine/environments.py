@@ -17,6 +17,7 @@ from pathlib import Path
 from byop.bundle.sealed_folders import remove_folder
 from byop.domain.models import Framework
 from byop.engine.installer_processes import InstallerProcesses
+from byop.engine.installer_sandbox import InstallerSandbox, local_places
 from byop.engine.installers import (
     BuildLog,
     Installer,
@@ -25,6 +26,7 @@ from byop.engine.installers import (
     UvInstaller,
     python_of,
 )
+from byop.engine.isolation import BY_PROCESS, Isolation
 from byop.engine.requirement_lines import clean_requirements
 from byop.errors import EnvironmentBuildFailedError, RequirementsConflictError
 from byop.ports.environments import ModelEnvironment
@@ -50,7 +52,8 @@ class VirtualEnvironments:
 
     The same requirement lines keep the lock that they were first resolved to, until ``locks/`` is
     removed: a restart needs no registry, and a deployment does not change under its model.
-    Installers get ``environment`` and nothing else of the server's variables.
+    Installers get ``environment`` and nothing else of the server's variables, and run in bubblewrap
+    where ``isolation`` has it.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class VirtualEnvironments:
         find_links: str = "",
         timeout_s: float = 600,
         environment: Mapping[str, str] | None = None,
+        isolation: Isolation = BY_PROCESS,
     ) -> None:
         self._root = root.absolute()
         self._sources = PackageSources(index_url, tuple(find_links.split()))
@@ -69,7 +73,7 @@ class VirtualEnvironments:
         self._installer: Installer = (
             UvInstaller(self._sources) if installer == "uv" else PipInstaller(self._sources)
         )
-        self._processes = InstallerProcesses()
+        self._processes = InstallerProcesses(self._sandbox(isolation))
         self._timeout_s = timeout_s
         self._environment = installer_environment() if environment is None else environment
 
@@ -118,6 +122,13 @@ class VirtualEnvironments:
         Blocking, for a few seconds at most. Nothing of a build that was broken off is kept.
         """
         self._processes.close(grace_s=_GRACE_S)
+
+    def _sandbox(self, isolation: Isolation) -> InstallerSandbox | None:
+        if isolation.bubblewrap is None:
+            return None
+        sources = " ".join([self._sources.index_url, *self._sources.find_links])
+        read = [*local_places(sources), *isolation.allowance.read_paths]
+        return InstallerSandbox(isolation.bubblewrap, read)
 
     def _request_key(self, wanted: str) -> str:
         constraints = RUNTIME_CONSTRAINTS.read_text(encoding="utf-8")

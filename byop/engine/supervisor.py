@@ -174,6 +174,7 @@ def main() -> None:
     os.dup2(empty, 0)
     os.close(empty)
     run_supervised(lifeline)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which the interpreter ignores
     os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - what this program is for
 
 
