@@ -3,7 +3,14 @@
 import subprocess
 import sys
 
-MODULES = ["tables", "worker_hop", "worker_start", "inference_log", "http_inference"]
+MODULES = [
+    "tables",
+    "worker_hop",
+    "worker_start",
+    "inference_log",
+    "inference_log_scale",
+    "http_inference",
+]
 
 for name in MODULES:
     print(f"== {name}", flush=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from byop.domain.inferences import InferenceMetadata, InferenceRecord
-from byop.store.log_fixed import decode_alike, is_fixed
+from byop.store.log_fixed import decode_fixed, is_fixed
 
 CHUNK_BYTES: Final = 8 << 20
 """A larger record is stored in several rows, so that no page must load all of it."""
@@ -104,9 +104,9 @@ class LogSchema:
         if self.holds_dictionary:
             return pa.Table.from_batches(map(self.decode, stored), self.schema)
         if self._is_fixed and len(stored) > 1:
-            alike = decode_alike(stored, self.decode(stored[0]))
-            if alike is not None:
-                return pa.Table.from_batches([alike])
+            table = decode_fixed(stored, self.decode)
+            if table is not None:
+                return table
         with pa.ipc.open_stream(pa.py_buffer(b"".join([self.serialized, *stored]))) as stream:
             return stream.read_all()
 

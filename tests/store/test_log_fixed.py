@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from byop.store.log_fixed import decode_alike
+from byop.store.log_fixed import decode_fixed
 from byop.store.log_rows import LogSchema
 
 _PAIR = pa.list_(pa.float32(), 2)
@@ -29,20 +29,29 @@ def _batch(*numbers: int | None) -> pa.RecordBatch:
 
 
 @pytest.mark.parametrize(
-    ("batches", "is_alike"),
+    "batches",
     [
-        ([_batch(1), _batch(2), _batch(3)], True),
-        ([_batch(1, 2, 3), _batch(4, 5, 6)], True),
-        ([_batch(1), _batch(2, 3)], False),
-        ([_batch(1), _batch(None), _batch(3)], False),
-        ([_batch(None), _batch(2)], False),
-        ([_batch(1).slice(0, 1), _batch(7, 8).slice(1)], True),
+        [_batch(1), _batch(2), _batch(3)],
+        [_batch(1, 2, 3), _batch(4, 5, 6)],
+        [_batch(1), _batch(2, 3), _batch(4), _batch(5, 6)],
+        [_batch(1), _batch(None), _batch(3), _batch(None)],
+        [_batch(None), _batch(2)],
+        [_batch(1).slice(0, 1), _batch(7, 8).slice(1)],
     ],
 )
 def test_batches_decoded_together_are_those_decoded_one_by_one(
-    batches: list[pa.RecordBatch], is_alike: bool
+    batches: list[pa.RecordBatch],
 ) -> None:
     stored = [SCHEMA.encode(batch).to_pybytes() for batch in batches]
-    together = decode_alike(stored, SCHEMA.decode(stored[0]))
-    assert (together is not None) is is_alike
+    together = decode_fixed(stored, SCHEMA.decode)
+    assert together is not None
+    expected = pa.Table.from_batches(batches).combine_chunks()
+    assert together.combine_chunks().equals(expected)
+    assert SCHEMA.decode_all(stored).combine_chunks().equals(expected)
+
+
+def test_batches_of_many_layouts_are_left_to_arrow() -> None:
+    batches = [_batch(*range(count)) for count in range(1, 40)]
+    stored = [SCHEMA.encode(batch).to_pybytes() for batch in batches]
+    assert decode_fixed(stored, SCHEMA.decode) is None
     assert SCHEMA.decode_all(stored).equals(pa.Table.from_batches(batches))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -52,6 +53,27 @@ def test_segment_is_private_and_read_by_others_as_it_lies(path: Path) -> None:
     assert frame["record"].to_list() == [0, 0, 2]
     assert frame["metadata.elapsed_ns"].to_list() == [[21, 3_000_000_000]] * 3
     assert [at.timestamp() for at in frame["time"]] == [0.0, 0.0, 0.001]
+
+
+def test_duckdb_reads_segments_as_the_documents_show(path: Path) -> None:
+    _append(path, [1, 2], [3], topic="pipeline-7")
+    roll(path)
+    _append(path, [4], first_ms=5, topic="pipeline-7")
+    roll(path)
+    files = segment_folder(path) / "pipeline-7" / "*.parquet"
+    with closing(duckdb.connect()) as connection:
+        found = connection.execute(
+            'SELECT epoch_ms(time), "out.told", sequence, "metadata.elapsed_ns"'
+            " FROM read_parquet(?) ORDER BY time, sequence",
+            [str(files)],
+        ).fetchall()
+    elapsed = [21, 3_000_000_000]
+    assert found == [
+        (0, "row 1", 0, elapsed),
+        (0, "row 2", 1, elapsed),
+        (1, "row 3", 2, elapsed),
+        (5, "row 4", 0, elapsed),
+    ]
 
 
 def test_topic_that_can_be_no_folder_has_one(path: Path) -> None:
