@@ -98,11 +98,24 @@ def flatten(
         *payload.combine_chunks().columns,
         *_metadata(origins, elapsed, stored),
     ]
-    table = pa.Table.from_arrays(columns, schema=flat_schema(schema))
-    order = np.lexsort((keys[2], keys[1], keys[0]))
+    return _ordered(pa.Table.from_arrays(columns, schema=flat_schema(schema)), keys)
+
+
+def join(parts: Sequence[FlatRows]) -> FlatRows:
+    """Return the rows of all parts, which have the same columns, in the order of ``flatten``."""
+    if len(parts) == 1:
+        return parts[0]
+    tables, times, ids, seqs = zip(*parts, strict=True)
+    keys = (np.concatenate(times), np.concatenate(ids), np.concatenate(seqs))
+    return _ordered(pa.concat_tables(tables).combine_chunks(), keys)
+
+
+def _ordered(table: pa.Table, keys: tuple[np.ndarray, np.ndarray, np.ndarray]) -> FlatRows:
+    order = np.lexsort(keys[::-1])
     if np.array_equal(order, np.arange(len(order))):
         return FlatRows(table, *keys)
-    return FlatRows(take(table, order), *(key[order] for key in keys))
+    times, ids, seqs = (key[order] for key in keys)
+    return FlatRows(take(table, order), times, ids, seqs)
 
 
 def take(table: pa.Table, order: np.ndarray) -> pa.Table:

@@ -13,10 +13,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
 import structlog
 
 from byop.errors import StorageUnavailableError
@@ -29,10 +29,10 @@ from byop.store.log_batches import (
     sync_folder,
 )
 from byop.store.log_database import open_for_writing
-from byop.store.log_flat import StoredColumns, StoredFacts, flatten
+from byop.store.log_flat import StoredFacts
+from byop.store.log_gathering import GatheredRows
 from byop.store.log_lookup import LogLookup
 from byop.store.log_manifest import add_segment, mark_rolled, remove_old_segments, segment_names
-from byop.store.log_rows import LogSchema
 from byop.store.log_segments import (
     LogKey,
     Place,
@@ -48,7 +48,10 @@ _LOCK = "roller.lock"
 _BUSY_TIMEOUT_S = 5.0
 _SEGMENT_ROWS = 100_000
 _SEGMENT_BYTES = 64 << 20
-_REMOVED_AT_ONCE = 1000
+_READ_AT_ONCE = 256
+_SHORT_BREATH_S = 0.0005
+"""Between these, so that a waiting append wins the GIL."""
+_REMOVED_AT_ONCE = 250
 _REMOVE = (
     "DELETE FROM tail WHERE id IN (SELECT id FROM tail"
     " WHERE topic_id = ? AND partition_id = ? AND seq < ? LIMIT ?)"
@@ -87,11 +90,6 @@ class _Tail(NamedTuple):
     rows: int
     size_bytes: int
     oldest_ms: int
-
-
-class _Stored(NamedTuple):
-    facts: StoredFacts
-    encoded: bytes | None
 
 
 class LogRoller:
@@ -171,12 +169,16 @@ class LogRoller:
 
     def _roll(self, connection: sqlite3.Connection, topic_id: int) -> _Tail | None:
         """Roll the oldest rows of a topic; return how much that was, None when there are none."""
-        by_schema: dict[int, list[_Stored]] = {}
+        by_schema: dict[int, GatheredRows] = {}
         ends: dict[int, int] = {}
         rows = size_bytes = 0
-        for schema_id, stored, size in self._oldest(connection, topic_id):
-            by_schema.setdefault(schema_id, []).append(stored)
-            facts = stored.facts
+        for schema_id, facts, encoded, size in self._oldest(connection, topic_id):
+            if schema_id not in by_schema:
+                by_schema[schema_id] = GatheredRows(
+                    self._lookup.schema(connection, schema_id),
+                    partial(self._lookup.partition, connection),
+                )
+            by_schema[schema_id].add(facts, encoded)
             ends[facts.partition_id] = facts.seq + facts.rows
             rows += facts.rows
             size_bytes += size
@@ -189,8 +191,8 @@ class LogRoller:
         ).fetchone()
         written = [
             (schema_id, segment)
-            for schema_id, group in by_schema.items()
-            for segment in self._write(connection, topic, schema_id, group)
+            for schema_id, gathered in by_schema.items()
+            for segment in self._write(topic, gathered)
         ]
         self._flush_write_ahead_log()
         with _transaction(connection):
@@ -202,10 +204,10 @@ class LogRoller:
 
     def _oldest(
         self, connection: sqlite3.Connection, topic_id: int
-    ) -> Iterator[tuple[int, _Stored, int]]:
-        """Yield schema, row and size of the topic's stored rows in the order of their commits.
+    ) -> Iterator[tuple[int, StoredFacts, bytes | None, int]]:
+        """Yield schema, facts, values and size of the topic's stored rows as they were committed.
 
-        That order is also the order of sequences in each partition.
+        That order is also the order of sequences in each partition. None: the values are gone.
         """
         found = connection.execute(
             "SELECT schema_id, time_ms, partition_id, seq, rows, origin_id, elapsed_ns, size,"
@@ -215,7 +217,9 @@ class LogRoller:
         )
         files = BatchFiles(batch_folder(self._path))
         with closing(found), closing(files):
-            for schema_id, time_ms, partition_id, seq, rows, *rest in found:
+            for number, (schema_id, time_ms, partition_id, seq, rows, *rest) in enumerate(found):
+                if number % _READ_AT_ONCE == 0:
+                    self._pause.wait(_SHORT_BREATH_S)
                 origin_id, elapsed, size, place, encoded = rest
                 origin = self._lookup.origin(connection, origin_id)
                 facts = StoredFacts(time_ms, partition_id, seq, rows, origin, elapsed)
@@ -223,31 +227,30 @@ class LogRoller:
                     partition = self._lookup.partition(connection, partition_id)
                     with contextlib.suppress(OSError):
                         encoded = files.read(partition, place, size)
-                yield schema_id, _Stored(facts, encoded), size
+                yield schema_id, facts, encoded, size
 
-    def _write(
-        self, connection: sqlite3.Connection, topic: str, schema_id: int, stored: list[_Stored]
-    ) -> Iterator[WrittenSegment]:
+    def _write(self, topic: str, gathered: GatheredRows) -> Iterator[WrittenSegment]:
         """Write rows of one schema; those that are lost become a segment without a file."""
-        schema = self._lookup.schema(connection, schema_id)
-        kept, payload = _decode(schema, stored)
-        partitions = {
-            one.facts.partition_id: self._lookup.partition(connection, one.facts.partition_id)
-            for one in stored
-        }
-        if kept:
-            flat = flatten(
-                schema, StoredColumns.of([one.facts for one in kept]), payload, partitions
-            )
+        flat = gathered.flat()
+        if flat is not None:
             yield write_segment(self._folder, topic, flat)
-        readable = set(map(id, kept))
-        lost = [one for one in stored if id(one) not in readable]
+        lost = gathered.lost
         if lost:
-            _log.error("log rows are lost", topic=topic, rows=sum(one.facts.rows for one in lost))
+            _log.error("log rows are lost", topic=topic, rows=sum(facts.rows for facts in lost))
             yield _lost_segment(topic, lost)
 
     def _remove_rolled(self, connection: sqlite3.Connection) -> None:
-        """Delete the rows that are in segments, a few in each transaction."""
+        """Delete the rows that are in segments, a few in each transaction.
+
+        Not flushed: what a power cut brings back is still hidden, ``removals`` was flushed.
+        """
+        connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            self._remove_a_few_at_a_time(connection)
+        finally:
+            connection.execute("PRAGMA synchronous = FULL")
+
+    def _remove_a_few_at_a_time(self, connection: sqlite3.Connection) -> None:
         found = connection.execute("SELECT topic_id, partition_id, end_seq FROM removals")
         for removal in found.fetchall():
             while not self._is_stopped():
@@ -316,30 +319,10 @@ class LogRoller:
             sync_folder(log)
 
 
-def _decode(schema: LogSchema, stored: list[_Stored]) -> tuple[list[_Stored], pa.Table]:
-    """Return the rows that can be read, and their values."""
-    kept = [one for one in stored if one.encoded is not None]
-    with contextlib.suppress(pa.ArrowException, OSError):
-        payload = schema.decode_all([one.encoded for one in kept if one.encoded is not None])
-        payload.validate()
-        if payload.num_rows == sum(one.facts.rows for one in kept):
-            return kept, payload
-    batches = []
-    readable = []
-    for one in kept:
-        with contextlib.suppress(pa.ArrowException, OSError):
-            batch = schema.decode(one.encoded or b"")
-            batch.validate()
-            if batch.num_rows == one.facts.rows:
-                batches.append(batch)
-                readable.append(one)
-    return readable, pa.Table.from_batches(batches, schema.schema)
-
-
-def _lost_segment(topic: str, lost: list[_Stored]) -> WrittenSegment:
+def _lost_segment(topic: str, lost: list[StoredFacts]) -> WrittenSegment:
     """Return a segment whose file never was: readers of the rows are told that they are missing."""
     groups = []
-    for number, facts in enumerate(sorted(one.facts for one in lost)):
+    for number, facts in enumerate(sorted(lost)):
         end_seq = facts.seq + facts.rows
         groups.append(
             SegmentGroup(
