@@ -5,6 +5,7 @@ put secrets where they do not belong, and then a look at everything that came of
 """
 
 import base64
+import contextlib
 import json
 import re
 import resource
@@ -109,13 +110,19 @@ class Recorder:
         (self.granted if granted else self.answers).append(text)
 
     def look(self, server: int) -> None:
-        """Look at the processes below the server."""
+        """Look at the processes below the server.
+
+        A child that has not yet become another program is the server still, which is looked at by
+        itself.
+        """
+        own = Path(f"/proc/{server}/cmdline").read_bytes()
         for process in psutil.Process(server).children(recursive=True):
-            for name, seen in (("cmdline", self.arguments), ("environ", self.environments)):
-                try:
-                    seen.add(Path(f"/proc/{process.pid}/{name}").read_bytes())
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
+            place = Path(f"/proc/{process.pid}")
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                arguments = (place / "cmdline").read_bytes()  # first: what is no server stays none
+                if arguments != own:
+                    self.arguments.add(arguments)
+                    self.environments.add((place / "environ").read_bytes())
 
 
 @dataclass

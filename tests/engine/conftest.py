@@ -158,12 +158,20 @@ def workers(inside: int | None = None) -> list[int]:
     ``inside`` is what such a process takes its own number for: namespaces begin anew.
     """
     found = []
-    for process in psutil.Process().children(recursive=True):
+    pending = _workers_below(psutil.Process())
+    while pending:
+        process = pending.pop()
         with contextlib.suppress(psutil.Error, OSError):
-            is_last = not any(map(is_worker, process.children()))
-            if is_worker(process) and is_last and inside in (None, own_number(process.pid)):
+            below = _workers_below(process)
+            pending += below
+            if not below and inside in (None, own_number(process.pid)):
                 found.append(process.pid)
     return found
+
+
+def _workers_below(process: psutil.Process) -> list[psutil.Process]:
+    """Return its own workers: not those of a server that another test runs below this process."""
+    return [child for child in process.children() if is_worker(child)]
 
 
 def worker(inside: int | str | None = None) -> int:
