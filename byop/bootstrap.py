@@ -132,7 +132,7 @@ def build_gateway(settings: Settings) -> Gateway:
         min_free_bytes=settings.min_free_bytes,
         rolling=_roll_policy(settings),
     )
-    blobs = FileBlobStore(home / "blobs")
+    blobs = FileBlobStore(home / "blobs", min_free_bytes=settings.min_free_bytes)
     limits = _archive_limits(settings)
     files = ModelFiles(blobs=blobs, root=home / "models", limits=limits)
     isolation = _isolate(settings)

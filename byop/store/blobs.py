@@ -14,15 +14,20 @@ from pathlib import Path
 
 from byop.errors import NotFoundError, StoredFileDamagedError, TooLargeError, storage_error
 from byop.ports.blobs import StoredBlob
+from byop.store.free_space import FreeSpaceFloor
 
 _SHA = re.compile(r"[0-9a-f]{64}")
 
 
 class FileBlobStore:
-    """Blobs below ``root``, which one process owns: opening it removes half-written files."""
+    """Blobs below ``root``, which one process owns: opening it removes half-written files.
 
-    def __init__(self, root: Path) -> None:
+    With less than ``min_free_bytes`` of free disk none begins (StorageFullError).
+    """
+
+    def __init__(self, root: Path, *, min_free_bytes: int = 0) -> None:
         self._root = root
+        self._space = FreeSpaceFloor(root, min_free_bytes)
         self._incoming = root / "incoming"
         with _disk():
             self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -31,6 +36,7 @@ class FileBlobStore:
 
     def begin(self, *, limit_bytes: int) -> "IncomingFile":
         """Return a new file below ``incoming``."""
+        self._space.check()
         with _disk():
             descriptor, name = tempfile.mkstemp(dir=self._incoming)
         return IncomingFile(Path(name), descriptor, limit_bytes, self._publish)
