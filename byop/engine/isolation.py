@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -160,6 +160,14 @@ class Isolation:
             group=group,
             scratch=scratch,
         )
+
+    def with_scratch(self, root: Path) -> "Isolation":
+        """Return this one with a place for scratch folders, if it needs one and has none."""
+        if self.bubblewrap is not None or self.scratch_root is not None:
+            return self
+        shutil.rmtree(root, ignore_errors=True)  # what a killed server left
+        root.mkdir(mode=0o700, parents=True)
+        return replace(self, scratch_root=root)
 
     def close(self) -> None:
         """Remove what all workers shared."""

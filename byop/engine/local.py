@@ -73,7 +73,7 @@ class LocalEngine:
         self._settings = RunSettings(
             workers=WorkerSettings(
                 run_directory=RunDirectory(self._run_dir),
-                isolation=self._isolation,
+                isolation=self._isolation.with_scratch(self._run_dir / "scratch"),
                 max_answer_bytes=min(self._max_answer_bytes, MAX_PAYLOAD_BYTES),
                 ping_interval_s=self._policy.ping_interval_s,
             ),

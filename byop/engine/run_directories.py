@@ -28,7 +28,7 @@ def open_run_directory(home: Path, *, fallback: Path = Path("/tmp")) -> Path:  #
         folder.mkdir(mode=0o700, exist_ok=True)
         _require_own(folder)
         for left in folder.iterdir():
-            left.unlink()
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     except OSError as error:
         raise StorageUnavailableError(f"{folder} cannot be used for sockets: {error}") from error
     return folder

@@ -102,10 +102,11 @@ async def test_stop_ends_the_processes_that_a_model_started(bench: Bench, models
 def test_kill_9_of_the_server_leaves_no_worker(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(textwrap.dedent(PARENT))
+    (tmp_path / "temporary").mkdir()
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / "models")],
-        env={"PYTHONPATH": str(root), "PATH": os.defpath},
+        env={"PYTHONPATH": str(root), "PATH": os.defpath, "TMPDIR": str(tmp_path / "temporary")},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
     ) as parent:
@@ -118,6 +119,7 @@ def test_kill_9_of_the_server_leaves_no_worker(tmp_path: Path) -> None:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     asyncio.run(until(lambda: all(map(has_ended, pids))))
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 async def test_worker_has_exactly_the_variables_of_its_deployment(
