@@ -125,9 +125,9 @@ def take(table: pa.Table, order: np.ndarray) -> pa.Table:
 
 def _repeated(texts: Sequence[str], stored: np.ndarray) -> pa.DictionaryArray:
     """Return one text per log row, as a dictionary, from one per stored row."""
-    codes: dict[str, int] = {}
-    numbers = np.asarray([codes.setdefault(text, len(codes)) for text in texts], np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(numbers[stored]), pa.array(list(codes)))
+    encoded = pa.array(texts, pa.string()).dictionary_encode()
+    numbers = np.asarray(encoded.indices)
+    return pa.DictionaryArray.from_arrays(pa.array(numbers[stored]), encoded.dictionary)
 
 
 def _metadata(

@@ -11,7 +11,7 @@ import pyarrow as pa
 from byop.ports.inference_log import LogOrder
 from byop.store.log_batches import BatchFiles
 from byop.store.log_lookup import LogLookup
-from byop.store.log_rows import LogSchema
+from byop.store.log_rows import LogSchema, Origin
 from byop.store.log_runs import Boundary, Container, Entry, GroupRows, HotRun, Lost
 from byop.store.log_segments import LogKey, SegmentFiles
 
@@ -145,18 +145,28 @@ class LogSnapshot:
     def hot_runs(self, conditions: str, values: list[int], order: str) -> Iterator[HotRun]:
         """Yield rows of ``tail`` that are not rolled."""
         connection, lookup, files = self.connection, self.lookup, self.files
+        shared: dict[tuple[int, int, int], tuple[LogSchema, Origin, str]] = {}
         for row in self.tail_rows(conditions, values, order):
             time_ms, partition_id, seq, rows, schema_id, size, origin_id, elapsed, offset, at = row
+            ids = (schema_id, origin_id, partition_id)
+            known = shared.get(ids)
+            if known is None:
+                known = shared[ids] = (
+                    lookup.schema(connection, schema_id),
+                    lookup.origin(connection, origin_id),
+                    lookup.partition(connection, partition_id),
+                )
+            schema, origin, partition = known
             yield HotRun(
                 time_ms,
                 partition_id,
                 seq,
                 rows,
-                lookup.schema(connection, schema_id),
+                schema,
                 size,
-                lookup.origin(connection, origin_id),
+                origin,
                 elapsed,
-                lookup.partition(connection, partition_id),
+                partition,
                 offset,
                 at,
                 files,
