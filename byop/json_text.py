@@ -6,6 +6,7 @@ of the text: the standard library takes the first four and crashes its stack ove
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import orjson
@@ -51,7 +52,6 @@ def _members(value: object) -> Iterable[object]:
 
 
 def _require_unique(pairs: Sequence[tuple[str, object]]) -> None:
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    if len({name for name, _ in pairs}) < len(pairs):
+        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
         raise InvalidPayloadError(f"the JSON says key {twice[:80]!r} twice in one object")

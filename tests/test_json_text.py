@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -47,3 +48,13 @@ def test_depth_has_a_limit(opening: str, closing: str) -> None:
     read_json(opening * levels + "1" + closing * levels)
     with pytest.raises(InvalidPayloadError, match="deeper than 64 levels"):
         read_json(opening * (levels + 1) + "1" + closing * (levels + 1))
+
+
+def test_a_repeated_key_among_100_000_is_found_in_no_time() -> None:
+    # Comparing every key with every other would take minutes.
+    names = [f'"{number}":0' for number in range(100_000)]
+    text = "{" + ",".join([*names, names[-1]]) + "}"
+    started = time.monotonic()
+    with pytest.raises(InvalidPayloadError, match="says key '99999' twice"):
+        read_json(text)
+    assert time.monotonic() - started < 10
