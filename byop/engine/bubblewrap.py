@@ -75,7 +75,8 @@ class Bubblewrap:
             *(argument for path in sandbox.read for argument in _read_only(path)),
             *(("--ro-bind", self.account, "/etc/passwd") if self.account else ()),
             *_three_times("--bind-try", sandbox.write),
-            *("--remount-ro", "/dev", "--remount-ro", "/"),
+            # /proc: root of this machine may write its settings, by whichever number it goes in here
+            *("--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"),
             *("--chdir", sandbox.directory),
             *(text for pair in sandbox.environment.items() for text in ("--setenv", *pair)),
         ]

@@ -291,6 +291,48 @@ async def test_h24_environment_model_and_server_cannot_be_changed(
     assert [path.read_bytes() for path in targets] == before
 
 
+OPENING = """
+    import os
+    from pathlib import Path
+
+    PLACES = ("sys/kernel/core_pattern", "sys/vm/drop_caches", "sysrq-trigger", "mtrr")
+
+    def of_the_machine():
+        for place in Path("/proc").iterdir():
+            if place.name.isdigit() or place.is_symlink() or place.name == "self":
+                continue
+            if place.is_dir():
+                yield from place.rglob("*")
+            else:
+                yield place
+
+    def can_be_opened(path):
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
+
+    def process_data(input_data):
+        found = [path for path in PLACES if can_be_opened(f"/proc/{path}")]
+        found += [path for path in of_the_machine() if can_be_opened(path)]
+        print(found[:20], flush=True)
+        return {"y": input_data["x"] * 0 + len(found)}
+"""
+
+
+async def test_h24_kernel_settings_cannot_be_opened_for_writing(
+    tmp_path: Path, models: Models, mode: IsolationMode
+) -> None:
+    """Root of the host may write them, whichever number its user has in a namespace."""
+    opened = open_isolation(mode, allowance=Allowance(), root=tmp_path / "isolation")
+    if opened.level == "process":
+        pytest.skip("this kernel has no landlock")
+    async with bench_under(opened, tmp_path) as bench:
+        await bench.run(models.step(OPENING))
+        assert await bench.predict(1.0) == [0.0]
+
+
 def own_file_too(model: ModelLaunch) -> ModelLaunch:
     source = model.path.read_text()
     model.path.write_text(source.replace("for path in [", "for path in [__file__, "))

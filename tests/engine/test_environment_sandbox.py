@@ -61,6 +61,7 @@ BACKEND = """
             "read of the home": try_to((home / "secret").read_text),
             "write to the server": try_to(lambda: (server / "planted").write_text("x")),
             "write to packages": try_to(lambda: (server.parent / "packages" / "x").write_text("x")),
+            "write to the kernel": try_to(lambda: open("/proc/sys/vm/drop_caches", "w").close()),
             "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
             "variables": sorted(os.environ),
         }}
@@ -153,6 +154,7 @@ def test_setup_code_reads_no_home_writes_nothing_outside_and_leaves_no_daemon(
     assert told["read of the server"] == "FileNotFoundError"
     assert told["read of the home"] == "FileNotFoundError"
     assert told["write to packages"] == "OSError"
+    assert told["write to the kernel"] in {"OSError", "PermissionError"}
     assert told["processes"] < 10
     assert {"HOME", "PATH", "TMPDIR"} <= set(told["variables"])
     assert not [name for name in told["variables"] if name.startswith("BYOP_")]
