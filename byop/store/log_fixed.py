@@ -41,6 +41,7 @@ def decode_fixed(
     for (_, head), numbers in alike.items():
         group = [stored[number] for number in numbers]
         first = decode(group[0])
+        first.validate()
         together = _decode_alike(group, len(head), first)
         batches = list(map(decode, group)) if together is None else [together]
         tables.append(pa.Table.from_batches(batches))

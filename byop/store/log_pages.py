@@ -131,7 +131,6 @@ class PageRows:
         counts = [one.rows for one in self._chosen]
         if joined.num_rows != sum(counts):
             raise pa.ArrowInvalid("stored batches have other rows than were written")
-        joined.validate(full=True)
         if self._is_descending:
             joined = reverse_rows(joined)
         times_ms = [one.time_ms for one in self._chosen]

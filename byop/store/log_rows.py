@@ -100,7 +100,17 @@ class LogSchema:
         )
 
     def decode_all(self, stored: Sequence[bytes]) -> pa.Table:
-        """Return the rows of batches that ``encode`` wrote, one after the other."""
+        """Return the rows of batches that ``encode`` wrote, one after the other.
+
+        Raises:
+            OSError: The bytes are not what was written, as far as that shows.
+            pa.ArrowException: The same.
+        """
+        table = self._decode_all(stored)
+        table.validate(full=not self._is_fixed)
+        return table
+
+    def _decode_all(self, stored: Sequence[bytes]) -> pa.Table:
         if self.holds_dictionary:
             return pa.Table.from_batches(map(self.decode, stored), self.schema)
         if self._is_fixed and len(stored) > 1:

@@ -55,3 +55,14 @@ def test_batches_of_many_layouts_are_left_to_arrow() -> None:
     stored = [SCHEMA.encode(batch).to_pybytes() for batch in batches]
     assert decode_fixed(stored, SCHEMA.decode) is None
     assert SCHEMA.decode_all(stored).equals(pa.Table.from_batches(batches))
+
+
+@pytest.mark.parametrize("place", range(0, 400, 4))
+def test_changed_head_is_refused_or_read_within_its_bytes(place: int) -> None:
+    stored = [SCHEMA.encode(_batch(number)).to_pybytes() for number in range(3)]
+    stored[1] = stored[1][:place] + b"\x7f\x00\x00\x7f" + stored[1][place + 4 :]
+    try:
+        table = SCHEMA.decode_all(stored)
+    except (pa.ArrowException, OSError):
+        return
+    table.combine_chunks().validate(full=True)
