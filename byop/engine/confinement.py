@@ -22,6 +22,7 @@ def enter(given: Mapping[str, Any], *, lifeline: int, listener: int) -> int | No
     """
     kept: int | None = lifeline
     process_limits.hide_from_others()
+    process_limits.forget_keys()
     if given["is_supervised"]:
         supervisor.run_supervised(lifeline, close=listener)
         process_limits.give_up_privileges()

@@ -1,7 +1,9 @@
 """Models that try to outlive, outgrow or overwrite what they were given."""
 
 import contextlib
+import ctypes
 import os
+import platform
 import secrets
 import signal
 import socket
@@ -331,6 +333,44 @@ async def test_h24_kernel_settings_cannot_be_opened_for_writing(
     async with bench_under(opened, tmp_path) as bench:
         await bench.run(models.step(OPENING))
         assert await bench.predict(1.0) == [0.0]
+
+
+SEARCHING = """
+    import ctypes, os
+
+    def process_data(input_data):
+        number, session, search = ctypes.c_long({number}), ctypes.c_long(-3), ctypes.c_long(10)
+        library = ctypes.CDLL(None)
+        key = library.syscall(number, search, session, b"user", {name!r}, ctypes.c_long(0))
+        return {{"y": input_data["x"] * 0 + (key > 0)}}
+"""
+
+
+async def test_h24_keys_of_the_servers_session_are_not_inherited(
+    tmp_path: Path, models: Models, mode: IsolationMode
+) -> None:
+    """A session keyring, as logins and systemd make them, passes to children and namespaces."""
+    name = f"byop-{secrets.token_hex(8)}".encode()
+    numbers = {"x86_64": (250, 248), "aarch64": (219, 217)}
+    if platform.machine() not in numbers or not holds_key(name, *numbers[platform.machine()]):
+        pytest.skip("this machine keeps no keys")
+    opened = open_isolation(mode, allowance=Allowance(), root=tmp_path / "isolation")
+    source = SEARCHING.format(number=numbers[platform.machine()][0], name=name)
+    async with bench_under(opened, tmp_path) as bench:
+        await bench.run(models.step(source))
+        assert await bench.predict(1.0) == [0.0]
+
+
+def holds_key(name: bytes, keyctl: int, add_key: int) -> bool:
+    """Give this process a session keyring of its own with a key in it, that it can find."""
+    library, session = ctypes.CDLL(None), ctypes.c_long(-3)
+    join, search = ctypes.c_long(1), ctypes.c_long(10)
+    library.syscall(ctypes.c_long(keyctl), join, None)
+    text = b"canary"
+    arguments = (b"user", name, text, ctypes.c_long(len(text)), session)
+    library.syscall(ctypes.c_long(add_key), *arguments)
+    arguments = (search, session, b"user", name, ctypes.c_long(0))
+    return int(library.syscall(ctypes.c_long(keyctl), *arguments)) > 0
 
 
 def own_file_too(model: ModelLaunch) -> ModelLaunch:
