@@ -75,7 +75,7 @@ class Bubblewrap:
             *(argument for path in sandbox.read for argument in _read_only(path)),
             *(("--ro-bind", self.account, "/etc/passwd") if self.account else ()),
             *_three_times("--bind-try", sandbox.write),
-            # /proc: who is root of this machine may write its settings, whatever number they have here
+            # /proc: root of this machine may write its settings, also under another number here
             *("--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"),
             *("--chdir", sandbox.directory),
             *(text for pair in sandbox.environment.items() for text in ("--setenv", *pair)),

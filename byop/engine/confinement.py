@@ -31,6 +31,8 @@ def enter(given: Mapping[str, Any], *, lifeline: int, listener: int) -> int | No
     process_limits.set_limits(given["limits"])
     if given["landlock"] is not None:
         landlock.restrict(**given["landlock"])
+    if given["has_shared_sockets"]:
+        landlock.keep_to_own_sockets()
     return kept
 
 

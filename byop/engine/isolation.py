@@ -218,6 +218,7 @@ class Isolation:
             "cpus": [] if "cpu" in held else self._cpus(launch.resources.cpus),
             "limits": self._resource_limits(launch.resources, scratch, held),
             "landlock": self._landlock(launch, scratch) if self.level == "landlock" else None,
+            "has_shared_sockets": self.level == "bubblewrap",
         }
 
     def _resource_limits(

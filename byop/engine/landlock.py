@@ -9,7 +9,8 @@ import ctypes
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 SIGNALS_ARE_SCOPED_FROM = 6
 TCP_IS_HANDLED_FROM = 4
@@ -64,15 +65,34 @@ def restrict(*, read: Iterable[str], write: Iterable[str], tcp: bool) -> None:
         0 if tcp or abi < TCP_IS_HANDLED_FROM else _TCP,
         _ABSTRACT_SOCKETS_AND_SIGNALS if abi >= SIGNALS_ARE_SCOPED_FROM else 0,
     )
-    # A kernel refuses bytes that it does not know only when they are not zero.
-    descriptor = _call(_CREATE_RULESET, ctypes.byref(ruleset), ctypes.c_size_t(24), 0)
-    _require(descriptor)
-    try:
+    with _made(ruleset) as descriptor:
         for path in read:
             _allow(descriptor, path, _READING & handled)
         for path in write:
             _allow(descriptor, path, handled)
         _require(_call(_RESTRICT_SELF, descriptor, 0))
+
+
+def keep_to_own_sockets() -> None:
+    """Forbid abstract sockets and signals of processes outside, and nothing else.
+
+    From version 6 on; before there is no such thing. ``no_new_privs`` must be set.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    if version() >= SIGNALS_ARE_SCOPED_FROM:
+        with _made(_Ruleset(0, 0, _ABSTRACT_SOCKETS_AND_SIGNALS)) as descriptor:
+            _require(_call(_RESTRICT_SELF, descriptor, 0))
+
+
+@contextmanager
+def _made(ruleset: _Ruleset) -> Iterator[int]:
+    # A kernel refuses bytes that it does not know only when they are not zero.
+    descriptor = _call(_CREATE_RULESET, ctypes.byref(ruleset), ctypes.c_size_t(24), 0)
+    _require(descriptor)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 

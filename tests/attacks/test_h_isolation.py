@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 import pytest
 
-from byop.engine import worker_main
+from byop.engine import landlock, worker_main
 from byop.engine.isolation import Allowance, Isolation, open_isolation
 from byop.engine.local import LocalEngine
 from byop.errors import ModelCrashedError, ModelError, ModelFailedError
@@ -400,6 +400,34 @@ async def test_h24_network_is_on_or_off(
         async with bench_under(opened, tmp_path) as bench:
             await bench.run(connecting)
             assert await bench.predict(1.0) == [float(network)]
+
+
+async def test_h24_abstract_socket_of_the_machine_is_out_of_reach(
+    tmp_path: Path, models: Models, mode: IsolationMode
+) -> None:
+    """Such sockets belong to the network namespace, which is shared when the network is on."""
+    if landlock.version() < landlock.SIGNALS_ARE_SCOPED_FROM:
+        pytest.skip("this kernel cannot keep a process from them")
+    name = f"\0byop-{secrets.token_hex(8)}"
+    connecting = models.step(
+        f"""
+        import socket
+
+        def process_data(input_data):
+            try:
+                socket.socket(socket.AF_UNIX).connect({name!r})
+            except PermissionError:
+                return {{"y": input_data["x"] * 0}}
+            return {{"y": input_data["x"]}}
+        """
+    )
+    opened = open_isolation(mode, allowance=Allowance(), root=tmp_path / "isolation")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(name)
+        listener.listen()
+        async with bench_under(opened, tmp_path) as bench:
+            await bench.run(connecting)
+            assert await bench.predict(1.0) == [0.0]
 
 
 @contextlib.contextmanager
