@@ -234,7 +234,7 @@ class Isolation:
     def _landlock(self, launch: ModelLaunch, scratch: Path | None) -> dict[str, object]:
         devices = [f"/dev/{name}" for name in _DEVICES]
         return {
-            "read": [*self._readable(launch), "/proc", "/sys/devices/system", "/dev"],
+            "read": [*self._readable(launch), "/proc", "/sys/devices/system"],
             "write": [str(scratch), *devices, *accelerators(), *self.allowance.write_paths],
             "tcp": self.allowance.network,
         }

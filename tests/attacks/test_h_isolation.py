@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -333,6 +334,39 @@ async def test_h24_kernel_settings_cannot_be_opened_for_writing(
     async with bench_under(opened, tmp_path) as bench:
         await bench.run(models.step(OPENING))
         assert await bench.predict(1.0) == [0.0]
+
+
+DEVICES = """
+    import os
+
+    def can_be_read(path):
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
+
+    def process_data(input_data):
+        with open("/dev/null", "w") as null, open("/dev/urandom", "rb") as source:
+            null.write(source.read(4).hex())
+            os.listdir("/dev/fd")
+        found = [path for path in {paths!r} if can_be_read(path)]
+        print(found, flush=True)
+        return {{"y": input_data["x"] * 0 + len(found)}}
+"""
+
+
+async def test_h24_shared_memory_and_devices_of_the_machine_cannot_be_read(
+    tmp_path: Path, models: Models, mode: IsolationMode
+) -> None:
+    opened = open_isolation(mode, allowance=Allowance(), root=tmp_path / "isolation")
+    if opened.level == "process":
+        pytest.skip("this kernel has no landlock")
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as shared:
+        paths = [shared.name, "/dev/kmsg", "/dev/hwrng", "/dev/net/tun", "/dev/fuse", "/dev/kvm"]
+        async with bench_under(opened, tmp_path) as bench:
+            await bench.run(models.step(DEVICES.format(paths=paths)))
+            assert await bench.predict(1.0) == [0.0]
 
 
 SEARCHING = """
