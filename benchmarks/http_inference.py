@@ -1,10 +1,12 @@
 """HTTP inference: byop with authentication and logging on, beside a bare uvicorn handler.
 
 A numpy model, 29 floats in, 1 out; Arrow and JSON; 1, 1,000 and 10,000 rows; 1 and 16 connections.
-Both servers are up during the whole run and take turns, so that a noisy machine hits both.
+Both servers are up during the whole run and take turns, so that a noisy machine hits both. The log is
+not rolled meanwhile: the server would do so in the reference's turns.
 Usage: ``python -m benchmarks.http_inference [SECONDS_PER_POINT [ROUNDS]]``.
 """
 
+import os
 import socket
 import statistics
 import subprocess
@@ -74,7 +76,12 @@ def bodies(rows: int) -> dict[str, bytes]:
 def byop_server(home: Path) -> Iterator[tuple[str, subprocess.Popen[str], float]]:
     began = time.perf_counter()
     command = [sys.executable, "-m", "byop", "serve", "--port", "0", "--home", str(home)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ourselves
+    environ = {
+        **os.environ,
+        "BYOP_LOG_ROLL_ROWS": "1000000000",
+        "BYOP_LOG_ROLL_BYTES": str(1 << 50),
+    }
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ourselves
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
     for line in process.stdout:
         if line.startswith("byop is ready at "):

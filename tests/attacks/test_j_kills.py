@@ -21,8 +21,8 @@ from tests.fakes.servers import RunningServer, kill_server, running_server, star
 pytestmark = pytest.mark.registry
 
 _ALL_ROWS_EVERY = 10
-_ROLL_ROWS = 5_000
-"""Two large requests: rolls go on all the time."""
+_ROLL_ROWS = 500
+"""Rolls go on all the time: they wait for a calm moment for at most 16 times as many rows."""
 
 
 def test_j01_three_kills_lose_nothing(tmp_path: Path, isolation: str) -> None:
