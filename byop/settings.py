@@ -87,7 +87,8 @@ class Settings:
         header_timeout_s: Longest wait for the whole header block of a request.
         body_idle_s: Longest wait for the next byte of a body.
         max_answer_bytes: Largest answer of a model, as Arrow data; at most 2 GiB.
-        max_pending_bytes: Inference bodies that the server holds at once, waiting or running.
+        max_pending_bytes: Inference bodies that the server holds at once, waiting or running, each
+            with what it decodes to.
         log_durability: ``process`` keeps acknowledged rows when the process dies, ``power`` also
             when the machine loses power.
         log_roll_rows: Log rows of a pipeline from which on they are rolled into a segment.

@@ -1,6 +1,6 @@
 """Tables in HTTP bodies: which format comes, which is asked for, and both directions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import lru_cache
 from operator import itemgetter
@@ -12,7 +12,7 @@ from byop.domain.inferences import InferenceRecord
 from byop.errors import UnsupportedMediaTypeError
 from byop.tables.columns import conform
 from byop.tables.datasets import DatasetSelection
-from byop.tables.ipc import TableLimits, read_file, write_file
+from byop.tables.ipc import IncomingTable, TableLimits, write_file
 from byop.tables.records import decode_records
 from byop.tables.results import encode_json, to_arrow
 
@@ -123,17 +123,23 @@ def selection_of_query(query_string: bytes) -> DatasetSelection:
     return DatasetSelection.parse(datasets, excluded, separator)
 
 
-def decode_table(
-    given: Format, body: bytes, schema: pa.Schema | None, limits: TableLimits
-) -> pa.RecordBatch:
-    """Return the table in ``body``, as the declared ``schema`` wants it when there is one.
+def decode_json(body: bytes, schema: pa.Schema | None, limits: TableLimits) -> pa.RecordBatch:
+    """Return the records in ``body``, as the declared ``schema`` wants them when there is one.
 
     Raises:
         InvalidInputError: One of the leaves: unreadable, too large, or not fitting the schema.
     """
-    if given is Format.RECORDS:
-        return decode_records(body, schema, max_columns=limits.columns)
-    batch = read_file(body, limits)
+    return decode_records(body, schema, max_columns=limits.columns)
+
+
+def decode_arrow(
+    table: IncomingTable, schema: pa.Schema | None, admit: Callable[[int], None]
+) -> pa.RecordBatch:
+    """Return the measured ``table`` as ``schema`` wants it; raises as ``decode_json``.
+
+    ``admit`` is asked before more memory is taken than was measured.
+    """
+    batch = table.read(admit)
     return batch if schema is None else conform(batch, schema)
 
 

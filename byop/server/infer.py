@@ -7,6 +7,7 @@ known from memory before a byte of the body is read.
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -15,12 +16,19 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from byop.domain.inferences import InferenceRecord
-from byop.errors import ByopError, NotFoundError
+from byop.errors import ByopError, NotFoundError, TooLargeError
 from byop.server.auth import bearer_token
-from byop.server.bodies import ClientGoneError, DisconnectWatch, read_body, require_plain
+from byop.server.bodies import (
+    BUFFERED_BYTES,
+    ClientGoneError,
+    DisconnectWatch,
+    read_body,
+    require_plain,
+)
 from byop.server.codecs import (
     Format,
-    decode_table,
+    decode_arrow,
+    decode_json,
     encode_table,
     format_of_answer,
     format_of_body,
@@ -31,17 +39,19 @@ from byop.server.metrics import Metrics
 from byop.server.problems import InternalError, MethodNotAllowedError, problem_answer
 from byop.server.request_ids import bind_request_id
 from byop.server.services import Services
+from byop.services.admission import Admission
 from byop.services.routes import InferenceRoute
 from byop.settings import Settings
-from byop.tables.ipc import TableLimits
+from byop.tables.ipc import IncomingTable, TableLimits
 
 INFER_PREFIX = "/v1/api/pipelines/infer/"
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_LARGE_BODY_BYTES = 4 << 20
-"""From here on a body is decoded and its answer encoded in a thread: both take tens of
+_LARGE_TABLE_BYTES = 4 << 20
+"""From here on a table is decoded, or encoded as an answer, in a thread: both take tens of
 milliseconds, in which the event loop would serve nobody else."""
+_LARGE_JSON_BYTES = 4 << 20
 _CLIENT_GONE = 499
 """Never sent: what metrics and logs call a request whose client left."""
 
@@ -115,13 +125,33 @@ class InferenceEndpoint:
                 admit=admission.take,
             )
             started = time.perf_counter_ns()
-            inputs = await _off_loop(
-                len(body), decode_table, given, body, route.inputs, self._limits
-            )
+            inputs = await self._decode(given, body, route.inputs, admission)
             parse_ns = time.perf_counter_ns() - started
             record = await self._while_connected(request.receive, route, inputs, parse_ns)
-            encoded = await _off_loop(len(body), encode_table, wanted, [record], selection)
+            size = record.inputs.get_total_buffer_size() + record.outputs.get_total_buffer_size()
+            encoded = await _off_loop(
+                size >= _LARGE_TABLE_BYTES, encode_table, wanted, [record], selection
+            )
         return Answer(200, encoded, wanted.value)
+
+    async def _decode(
+        self, given: Format, body: bytes, schema: pa.Schema | None, admission: Admission
+    ) -> pa.RecordBatch:
+        """Return the table in ``body``; what it decodes to is admitted first."""
+        if given is Format.RECORDS:
+            is_large = len(body) >= _LARGE_JSON_BYTES
+            return await _off_loop(is_large, decode_json, body, schema, self._limits)
+        table = IncomingTable(body, self._limits)
+        size = _LARGE_TABLE_BYTES
+        if len(body) < _LARGE_TABLE_BYTES and not table.stands_for_more:
+            with suppress(TooLargeError):
+                size = table.measured(max_bytes=_LARGE_TABLE_BYTES)
+        is_large = size >= _LARGE_TABLE_BYTES
+        if is_large:
+            size = await asyncio.to_thread(table.measured, max_bytes=self._limits.decoded_bytes)
+        if size > BUFFERED_BYTES:
+            admission.hold(size)
+        return await _off_loop(is_large, decode_arrow, table, schema, admission.grow)
 
     async def _route(self, request: _Request) -> InferenceRoute:
         """Return what runs at the request's path for its caller."""
@@ -158,9 +188,12 @@ class InferenceEndpoint:
 
 
 async def _off_loop(
-    size_bytes: int, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    is_large: bool,
+    function: Callable[_P, _T],
+    *args: _P.args,
+    **kwargs: _P.kwargs,
 ) -> _T:
-    """Return what ``function`` gives, called in a thread when the body is large."""
-    if size_bytes < _LARGE_BODY_BYTES:
+    """Return what ``function`` gives, called in a thread when its work is large."""
+    if not is_large:
         return function(*args, **kwargs)
     return await asyncio.to_thread(function, *args, **kwargs)

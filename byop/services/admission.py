@@ -1,5 +1,6 @@
 """How much of other people's data the server takes into its memory at once."""
 
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -8,11 +9,12 @@ from byop.errors import OverloadedError
 
 
 class RequestMemory:
-    """Bytes of large request bodies in hand: being read, waiting or running."""
+    """Bytes of large request bodies in hand, and of what they decode to."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
+        self.lock = threading.Lock()
 
 
 class Admission:
@@ -35,13 +37,27 @@ class Admission:
         Raises:
             OverloadedError: The server holds as much as it may, or the model's queue is full.
         """
-        memory = self._memory
         self._require_room()
-        others_bytes = memory.held_bytes - self._held_bytes
-        if others_bytes and memory.held_bytes + size_bytes > memory.limit_bytes:
-            raise OverloadedError("the server", memory.limit_bytes, "bytes of requests in hand")
-        memory.held_bytes += size_bytes
-        self._held_bytes += size_bytes
+        self.grow(size_bytes)
+
+    def grow(self, size_bytes: int) -> None:
+        """Take so much more for what is being decoded, from any thread.
+
+        Raises:
+            OverloadedError: The server holds as much as it may.
+        """
+        memory = self._memory
+        with memory.lock:
+            others_bytes = memory.held_bytes - self._held_bytes
+            if others_bytes and memory.held_bytes + size_bytes > memory.limit_bytes:
+                raise OverloadedError("the server", memory.limit_bytes, "bytes of requests in hand")
+            memory.held_bytes += size_bytes
+            self._held_bytes += size_bytes
+
+    def hold(self, size_bytes: int) -> None:
+        """Take what brings this request's share to ``size_bytes``; raises as ``grow``."""
+        if size_bytes > self._held_bytes:
+            self.grow(size_bytes - self._held_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -52,5 +68,7 @@ class Admission:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._memory.held_bytes -= self._held_bytes
-        self._held_bytes = 0
+        if self._held_bytes:
+            with self._memory.lock:
+                self._memory.held_bytes -= self._held_bytes
+            self._held_bytes = 0

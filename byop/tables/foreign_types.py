@@ -5,7 +5,7 @@ dictionary, named by a million indices, is 1 TiB. What they stand for is counted
 plain columns. Runs in workers too: standard library, numpy and pyarrow.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,10 @@ _NESTED = _LISTS | {_STRUCT, pa.map_(pa.string(), pa.null()).id}
 _DICTIONARY = pa.dictionary(pa.int8(), pa.null()).id
 
 
+def admit_all(_size_bytes: int) -> None:
+    """Take whatever the limits of one table allow."""
+
+
 def stands_for_more(schema: pa.Schema, *, max_columns: int) -> bool:
     """Whether a batch of this schema must go through ``made_plain`` before it is validated.
 
@@ -58,8 +62,12 @@ def stands_for_more(schema: pa.Schema, *, max_columns: int) -> bool:
     return found
 
 
-def made_plain(batch: pa.RecordBatch, *, max_bytes: int) -> pa.RecordBatch:
+def made_plain(
+    batch: pa.RecordBatch, *, max_bytes: int, admit: Callable[[int], None] = admit_all
+) -> pa.RecordBatch:
     """Return the batch with dictionaries and views as the values that they stand for.
+
+    ``admit`` is asked with their bytes before memory is taken for them, and may raise.
 
     Raises:
         TooLargeError: They stand for more than ``max_bytes``.
@@ -70,6 +78,7 @@ def made_plain(batch: pa.RecordBatch, *, max_bytes: int) -> pa.RecordBatch:
         total += _stood_for(column, max_bytes)
         if total > max_bytes:
             raise TooLargeError("what the Arrow body stands for", max_bytes)
+    admit(total)
     columns = [_plain_column(column) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=plain_schema(batch.schema))
 

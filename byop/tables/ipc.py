@@ -1,13 +1,13 @@
 """Arrow IPC bytes <-> one batch. Also runs in workers: standard library and pyarrow only."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from byop.errors import InvalidPayloadError, TooLargeError
-from byop.tables.foreign_types import made_plain, plain_schema, stands_for_more
+from byop.tables.foreign_types import admit_all, made_plain, plain_schema, stands_for_more
 from byop.tables.ipc_sizes import FILE_MAGIC, require_decodable
 from byop.tables.schemas import MAX_COLUMNS
 
@@ -26,20 +26,94 @@ CHANNEL_LIMITS = TableLimits(decoded_bytes=2 * 1024**3)
 """Those of the worker channel, whose frames have at most 2 GiB."""
 
 
-def read_file(data: bytes | memoryview | pa.Buffer, limits: TableLimits) -> pa.RecordBatch:
-    """Return the rows of an Arrow IPC file (or stream) as one batch over ``data``'s memory.
+class IncomingTable:
+    """An Arrow IPC file (or stream) of which the schema is read, and nothing else yet.
 
     The bytes come from anywhere, so everything is validated: a quarter of randomly damaged files
     are read without complaint and only full validation rejects them. What compressed buffers,
-    dictionaries and views stand for is known before memory is taken for it. Columns of dictionaries
-    and of views come out as plain columns.
+    dictionaries and views stand for is known before memory is taken for it.
+
+    Attributes:
+        stands_for_more: Whether it has dictionaries or views, which ``read`` makes plain.
+    """
+
+    __slots__ = ("_form", "_limits", "_reader", "_source", "stands_for_more")
+
+    def __init__(
+        self, data: bytes | memoryview | pa.Buffer, limits: TableLimits, form: str = "file"
+    ) -> None:
+        """Read the schema. ``form`` is what errors call the bytes; raises as ``read_file``."""
+        self._form = form
+        self._limits = limits
+        try:
+            self._source = source = _aligned(data)
+            is_file = source.slice(0, len(FILE_MAGIC)).to_pybytes() == FILE_MAGIC
+            self._reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
+            self.stands_for_more = stands_for_more(self._reader.schema, max_columns=limits.columns)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise self._invalid(error) from error
+
+    def measured(self, *, max_bytes: int) -> int:
+        """Return what the decompressed batches take, by their metadata; raises as ``read_file``."""
+        return require_decodable(self._source, max_bytes=max_bytes)
+
+    def read(self, admit: Callable[[int], None] = admit_all) -> pa.RecordBatch:
+        """Return the rows, once ``measured`` found them to be within the limits.
+
+        ``admit`` is asked before dictionaries and views are made plain, with what they stand for.
+        """
+        try:
+            batch = self._joined(admit)
+            batch.validate(full=True)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise self._invalid(error) from error
+        _require_distinct_names(batch)
+        return batch
+
+    def _joined(self, admit: Callable[[int], None]) -> pa.RecordBatch:
+        """Return all batches as one, plain, as long as they take no more than allowed.
+
+        Of batches that are plain already the bytes are counted before: they are read where they
+        lie. Rows without columns take none, and count all the same.
+        """
+        schema = self._reader.schema
+        kept: list[pa.RecordBatch] = []
+        total = 0
+        for batch in self._batches():
+            plain = batch
+            total += batch.num_rows
+            if self.stands_for_more:
+                plain = made_plain(batch, max_bytes=self._limits.decoded_bytes, admit=admit)
+                total += plain.nbytes
+            if total > self._limits.decoded_bytes:
+                raise TooLargeError("the decompressed Arrow body", self._limits.decoded_bytes)
+            kept.append(plain)
+        if self.stands_for_more:
+            schema = kept[0].schema if kept else plain_schema(schema)
+        return _as_one(schema, kept)
+
+    def _invalid(self, error: Exception) -> InvalidPayloadError:
+        return InvalidPayloadError(f"not a valid Arrow IPC {self._form}: {error}")
+
+    def _batches(self) -> Iterable[pa.RecordBatch]:
+        reader = self._reader
+        if isinstance(reader, pa.ipc.RecordBatchFileReader):
+            return (reader.get_batch(n) for n in range(reader.num_record_batches))
+        batches: Iterable[pa.RecordBatch] = reader
+        return batches
+
+
+def read_file(data: bytes | memoryview | pa.Buffer, limits: TableLimits) -> pa.RecordBatch:
+    """Return the rows of an Arrow IPC file (or stream) as one batch over ``data``'s memory.
+
+    Columns of dictionaries and of views come out as plain columns.
 
     Raises:
         InvalidPayloadError: No Arrow data, damaged data, two columns of one name, too many columns,
             or types that nest too deep or are not read.
         TooLargeError: It takes more than ``limits`` allow.
     """
-    return _read(_aligned(data), limits, "file")
+    return _read(IncomingTable(data, limits), limits)
 
 
 def write_file(batch: pa.RecordBatch) -> pa.Buffer:
@@ -68,7 +142,7 @@ def read_stream(
     Raises:
         InvalidPayloadError, TooLargeError: As ``read_file`` does.
     """
-    return _read(_aligned(data), limits, "stream")
+    return _read(IncomingTable(data, limits, "stream"), limits)
 
 
 def read_trusted_stream(data: bytes | memoryview | pa.Buffer) -> pa.RecordBatch:
@@ -88,15 +162,9 @@ def read_trusted_stream(data: bytes | memoryview | pa.Buffer) -> pa.RecordBatch:
     return batch
 
 
-def _read(source: pa.Buffer, limits: TableLimits, form: str) -> pa.RecordBatch:
-    try:
-        schema, batches = _read_batches(source, limits)
-        batch = _as_one(schema, batches)
-        batch.validate(full=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InvalidPayloadError(f"not a valid Arrow IPC {form}: {error}") from error
-    _require_distinct_names(batch)
-    return batch
+def _read(table: IncomingTable, limits: TableLimits) -> pa.RecordBatch:
+    table.measured(max_bytes=limits.decoded_bytes)
+    return table.read()
 
 
 def _aligned(data: bytes | memoryview | pa.Buffer) -> pa.Buffer:
@@ -104,43 +172,6 @@ def _aligned(data: bytes | memoryview | pa.Buffer) -> pa.Buffer:
     if source.address % _ALIGNMENT:
         return pa.py_buffer(bytes(data))
     return source
-
-
-def _read_batches(source: pa.Buffer, limits: TableLimits) -> tuple[pa.Schema, list[pa.RecordBatch]]:
-    if source.slice(0, len(FILE_MAGIC)).to_pybytes() == FILE_MAGIC:
-        with pa.ipc.open_file(source) as reader:
-            is_strange = stands_for_more(reader.schema, max_columns=limits.columns)
-            require_decodable(source, max_bytes=limits.decoded_bytes)
-            batches = (reader.get_batch(n) for n in range(reader.num_record_batches))
-            return _kept(reader.schema, batches, limits, is_strange=is_strange)
-    with pa.ipc.open_stream(source) as stream:
-        is_strange = stands_for_more(stream.schema, max_columns=limits.columns)
-        require_decodable(source, max_bytes=limits.decoded_bytes)
-        return _kept(stream.schema, stream, limits, is_strange=is_strange)
-
-
-def _kept(
-    schema: pa.Schema, batches: Iterable[pa.RecordBatch], limits: TableLimits, *, is_strange: bool
-) -> tuple[pa.Schema, list[pa.RecordBatch]]:
-    """Return the batches and their schema, plain, as long as all take no more than allowed.
-
-    Of batches that are plain already the bytes are counted before: they are read where they lie.
-    Rows without columns take none, and count all the same.
-    """
-    kept: list[pa.RecordBatch] = []
-    total = 0
-    for batch in batches:
-        plain = batch
-        total += batch.num_rows
-        if is_strange:
-            plain = made_plain(batch, max_bytes=limits.decoded_bytes)
-            total += plain.nbytes
-        if total > limits.decoded_bytes:
-            raise TooLargeError("the decompressed Arrow body", limits.decoded_bytes)
-        kept.append(plain)
-    if is_strange:
-        schema = kept[0].schema if kept else plain_schema(schema)
-    return schema, kept
 
 
 def _as_one(schema: pa.Schema, batches: list[pa.RecordBatch]) -> pa.RecordBatch:

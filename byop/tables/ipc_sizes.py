@@ -34,8 +34,8 @@ _SECOND, _THIRD, _FOURTH, _FIFTH = 6, 8, 10, 12
 """Where the entries of a table's fields stand in its vtable."""
 
 
-def require_decodable(source: pa.Buffer, *, max_bytes: int) -> None:
-    """Check that the batches of an Arrow file or stream take at most ``max_bytes``.
+def require_decodable(source: pa.Buffer, *, max_bytes: int) -> int:
+    """Return what the batches of an Arrow file or stream take, at most ``max_bytes``.
 
     Buffers count each by itself: two of them may be the same bytes of the body.
 
@@ -52,6 +52,7 @@ def require_decodable(source: pa.Buffer, *, max_bytes: int) -> None:
                 raise TooLargeError("the decompressed Arrow body", max_bytes)
     except (struct.error, IndexError) as error:
         raise InvalidPayloadError(f"not a valid Arrow IPC file: {error}") from error
+    return total
 
 
 def _messages(data: memoryview) -> Iterator[tuple[int, int]]:

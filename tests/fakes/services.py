@@ -308,6 +308,7 @@ class FakeInference:
         self.behave: Infer = echo
         self.schema: pa.Schema | None = INPUTS
         self.is_in_memory = True
+        self.memory = RequestMemory(1 << 30)
         self.loop_thread: threading.Thread | None = None
         self.routed_in: list[threading.Thread] = []
 
@@ -331,7 +332,7 @@ class FakeInference:
         )
 
     def admit(self, _route: InferenceRoute) -> Admission:
-        return Admission(RequestMemory(1 << 30), lambda: None)
+        return Admission(self.memory, lambda: None)
 
     async def infer(
         self, route: InferenceRoute, inputs: pa.RecordBatch, *, parse_ns: int

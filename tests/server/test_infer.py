@@ -14,6 +14,7 @@ from byop import errors
 from byop.domain.inferences import InferenceRecord
 from byop.errors import ByopError
 from byop.services.routes import InferenceRoute
+from byop.tables.ipc import IncomingTable
 from tests.fakes.services import INPUTS, USER_TOKEN, record_of
 from tests.server.conftest import INFER_PATH, Api
 
@@ -291,3 +292,70 @@ def _send_and_leave(api: Api, started: threading.Event) -> None:
     with socket.create_connection((host, int(port)), timeout=30) as client:
         client.sendall(head.encode() + body)
         assert started.wait(10)
+
+
+def _bomb(column: pa.Array) -> bytes:
+    """Return a small Arrow file that stands for ``column``, which is large."""
+    sink = pa.BufferOutputStream()
+    batch = pa.record_batch([column], names=["x"])
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_file(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    body = bytes(sink.getvalue())
+    assert len(body) < 64_000
+    return body
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(pa.array([0] * 1_000_000), id="compressed"),
+        pytest.param(pa.array(["x" * 9_000] * 1_000).dictionary_encode(), id="dictionary"),
+    ],
+)
+def test_what_a_body_decodes_to_is_admitted_as_if_it_had_come(api: Api, column: pa.Array) -> None:
+    fake = api.fakes.inference
+    fake.schema, fake.memory.limit_bytes = None, 10_000_000
+    body, headers = _bomb(column), {"Content-Type": _ARROW}
+    held: list[int] = []
+    answers: list[int] = []
+
+    async def infer_again(
+        _route: InferenceRoute, inputs: pa.RecordBatch, parse_ns: int
+    ) -> InferenceRecord:
+        held.append(fake.memory.held_bytes)
+        if len(held) == 1:
+            second = await asyncio.to_thread(api.post, INFER_PATH, data=body, headers=headers)
+            answers.append(second.status_code)
+        return record_of(inputs, inputs, parse_ns)
+
+    fake.behave = infer_again
+    assert api.post(INFER_PATH, data=body, headers=headers).status_code == 200
+    assert (len(held), answers) == (1, [429])
+    assert held[0] > 8_000_000
+    assert fake.memory.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "is_on_loop"),
+    [
+        pytest.param(pa.array([0] * 1_000), True, id="small"),
+        pytest.param(pa.array([0] * 1_000_000), False, id="compressed"),
+        pytest.param(pa.array(["x" * 90] * 100).dictionary_encode(), False, id="dictionary"),
+    ],
+)
+def test_a_table_that_decodes_to_much_is_decoded_in_a_thread(
+    api: Api, monkeypatch: pytest.MonkeyPatch, column: pa.Array, is_on_loop: bool
+) -> None:
+    decoded_in: list[threading.Thread] = []
+    read = IncomingTable.read
+
+    def observed(table: IncomingTable, admit: Callable[[int], None]) -> pa.RecordBatch:
+        decoded_in.append(threading.current_thread())
+        return read(table, admit)
+
+    monkeypatch.setattr(IncomingTable, "read", observed)
+    api.fakes.inference.schema = None
+    answer = api.post(INFER_PATH, data=_bomb(column), headers={"Content-Type": _ARROW})
+    assert answer.status_code == 200
+    assert (decoded_in == [api.fakes.inference.loop_thread]) is is_on_loop
