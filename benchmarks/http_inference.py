@@ -1,8 +1,8 @@
 """HTTP inference: byop with authentication and logging on, beside a bare uvicorn handler.
 
 A numpy model, 29 floats in, 1 out; Arrow and JSON; 1, 1,000 and 10,000 rows; 1 and 16 connections.
-Both servers are up during the whole run and take turns, so that a noisy machine hits both. The log is
-not rolled meanwhile: the server would do so in the reference's turns.
+Both servers are up during the whole run and take turns, so that a noisy machine hits both. The log
+is not rolled meanwhile: the server would do so in the reference's turns.
 Usage: ``python -m benchmarks.http_inference [SECONDS_PER_POINT [ROUNDS]]``.
 """
 
