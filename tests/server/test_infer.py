@@ -13,8 +13,10 @@ import pytest
 from byop import errors
 from byop.domain.inferences import InferenceRecord
 from byop.errors import ByopError
+from byop.server import infer
+from byop.server.codecs import decode_json
 from byop.services.routes import InferenceRoute
-from byop.tables.ipc import IncomingTable
+from byop.tables.ipc import IncomingTable, TableLimits
 from tests.fakes.services import INPUTS, USER_TOKEN, record_of
 from tests.server.conftest import INFER_PATH, Api
 
@@ -357,5 +359,23 @@ def test_a_table_that_decodes_to_much_is_decoded_in_a_thread(
     monkeypatch.setattr(IncomingTable, "read", observed)
     api.fakes.inference.schema = None
     answer = api.post(INFER_PATH, data=_bomb(column), headers={"Content-Type": _ARROW})
+    assert answer.status_code == 200
+    assert (decoded_in == [api.fakes.inference.loop_thread]) is is_on_loop
+
+
+@pytest.mark.parametrize(("rows", "is_on_loop"), [(1_000, True), (60_000, False)])
+def test_json_of_half_a_mebibyte_is_decoded_in_a_thread(
+    api: Api, monkeypatch: pytest.MonkeyPatch, rows: int, is_on_loop: bool
+) -> None:
+    decoded_in: list[threading.Thread] = []
+
+    def observed(body: bytes, schema: pa.Schema | None, limits: TableLimits) -> pa.RecordBatch:
+        decoded_in.append(threading.current_thread())
+        return decode_json(body, schema, limits)
+
+    monkeypatch.setattr(infer, "decode_json", observed)
+    api.fakes.inference.schema = None
+    body = b"[" + b",".join([b'{"a":[]}'] * rows) + b"]"
+    answer = api.post(INFER_PATH, data=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 200
     assert (decoded_in == [api.fakes.inference.loop_thread]) is is_on_loop
