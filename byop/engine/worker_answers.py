@@ -23,6 +23,8 @@ from byop.tables import ipc
 
 _MAX_JSON_BYTES = 16 * 1024**2
 """More than the schemas of 10,000 columns."""
+_MAX_ERROR_BYTES = 64 * 1024
+"""More than a reason of 4 KiB with all of it escaped."""
 _MAX_SLOTS = 1024
 
 _FAILURES: dict[str, type[ModelError]] = {
@@ -82,7 +84,7 @@ class AnswerReader:
     def error(self, payload: Payload) -> ModelError:
         """Return what an ERROR frame tells."""
         try:
-            told = _read_json(payload)
+            told = _read_json(payload, max_bytes=_MAX_ERROR_BYTES)
             code, reason = str(told["code"]), str(told["reason"])
         except (ValueError, KeyError, TypeError, RecursionError):
             return ModelFailedError(self._model, "the worker told no reason")
@@ -91,8 +93,8 @@ class AnswerReader:
         return _FAILURES.get(code, ModelFailedError)(self._model, self._masker.reason(reason))
 
 
-def _read_json(payload: Payload) -> dict[str, object]:
-    if len(payload) > _MAX_JSON_BYTES:
+def _read_json(payload: Payload, *, max_bytes: int = _MAX_JSON_BYTES) -> dict[str, object]:
+    if len(payload) > max_bytes:
         raise ValueError("too long to be what it should be")
     told = json.loads(bytes(payload))
     if not isinstance(told, dict):

@@ -1,5 +1,6 @@
 import base64
 import json
+import time
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -127,6 +128,52 @@ def test_key_file_of_many_lines_is_found_in_a_flood() -> None:
     flood = "nothing of interest here\n" * 40_000
     assert masker.mask(flood) == flood
     assert masker.mask(flood + lines).endswith("here\n***")
+
+
+@given(
+    values=st.lists(st.text("ab", min_size=60, max_size=200), min_size=1, max_size=3),
+    text=st.text("ab", max_size=20),
+)
+def test_long_value_is_masked_whole_beside_what_resembles_it(values: list[str], text: str) -> None:
+    environment = {str(number): value for number, value in enumerate(values)}
+    shown = text.join(["", *values, *(value[1:] for value in values), ""])
+    masked = Masker(environment).mask(shown)
+    assert not any(value in part for value in values for part in masked.split("***"))
+
+
+SHARED = [
+    "\n".join(f"aaaaaaaa{number:06}" for number in range(6000)),
+    "\n".join(f"aa{number:04}" for number in range(6000)),
+    "\n".join("a" * length + "b" for length in range(8, 63)),
+    "\n".join("b" * length + "a" for length in range(8, 63)),
+]
+
+
+@pytest.mark.parametrize("value", SHARED)
+def test_values_with_a_common_beginning_cost_no_more_than_others(value: str) -> None:
+    """The bound is some hundred times what it takes, and less than what comparing each takes."""
+    masker = Masker({"KEY_FILE": value})
+    begin_s = time.process_time()
+    assert masker.mask("a" * 500_000 + "!") == "a" * 500_000 + "!"
+    assert time.process_time() - begin_s < 15
+    for line in (value.splitlines()[0], value.splitlines()[-1]):
+        assert masker.mask(f"<{line}>") == "<***>"
+
+
+def test_only_the_beginning_of_an_endless_reason_is_looked_at() -> None:
+    masker = Masker({"KEY": SHARED[0]})
+    begin_s = time.process_time()
+    assert masker.reason("a" * 2**24).startswith("aaa")
+    assert time.process_time() - begin_s < 15
+
+
+@pytest.mark.parametrize("before", range(4 * MAX_REASON_BYTES - 30, 4 * MAX_REASON_BYTES + 1))
+def test_reason_is_never_cut_inside_a_value(before: int) -> None:
+    masker = Masker({"KEY": "SECRET-Value-0123", "NAME": "SECRET", "PIN": "PIN4"})
+    padding = "SECRET-Value-0123" * (before // 17) + "." * (before % 17)
+    for shown in ("SECRET-Value-0123", "SECRET", " PIN4 "):
+        reason = masker.reason(f"{padding}{shown}{'.' * 2**16}")
+        assert not any(part in reason for part in ("SEC", "Val", "PIN"))
 
 
 def test_reason_holds_no_credential_of_anybody() -> None:
