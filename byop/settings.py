@@ -86,6 +86,11 @@ class Settings:
             Empty means any, but this machine's own names when only this machine can connect.
         header_timeout_s: Longest wait for the whole header block of a request.
         body_idle_s: Longest wait for the next byte of a body.
+        body_grace_s: How long a body may be slower than ``min_bytes_per_s`` on average.
+        write_idle_s: How long a client may read its answer slower than that.
+        min_bytes_per_s: What counts as slow, both ways.
+        max_connections: Connections from which on requests are answered with 503.
+        max_uploads: Uploads at once.
         max_answer_bytes: Largest answer of a model, as Arrow data; at most 2 GiB.
         max_pending_bytes: Inference bodies that the server holds at once, waiting or running, each
             with what it decodes to.
@@ -141,6 +146,11 @@ class Settings:
     allowed_hosts: str = ""
     header_timeout_s: float = 20.0
     body_idle_s: float = 60.0
+    body_grace_s: float = 30.0
+    write_idle_s: float = 60.0
+    min_bytes_per_s: int = 64 * 1024
+    max_connections: int = 2048
+    max_uploads: int = 64
     max_answer_bytes: int = _GIB
     max_pending_bytes: int = 2 * _GIB
     log_durability: Durability = "process"
@@ -272,6 +282,13 @@ def _read_int(variable: str, text: str) -> int:
     return number
 
 
+def _read_count(variable: str, text: str) -> int:
+    number = _read_int(variable, text)
+    if not number:
+        raise SettingsInvalidError(variable, "0 would let nothing through")
+    return number
+
+
 def _read_seconds(variable: str, text: str) -> float:
     try:
         seconds = float(text)
@@ -321,6 +338,11 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     "max_columns": _read_int,
     "header_timeout_s": _read_seconds,
     "body_idle_s": _read_seconds,
+    "body_grace_s": _read_seconds,
+    "write_idle_s": _read_seconds,
+    "min_bytes_per_s": _read_count,
+    "max_connections": _read_count,
+    "max_uploads": _read_count,
     "max_answer_bytes": _read_int,
     "max_pending_bytes": _read_int,
     "log_durability": _one_of("process", "power"),

@@ -1,7 +1,8 @@
 """HTTP/1.1 on a connection: uvicorn's httptools protocol, with bounds on slowness and headers.
 
 uvicorn keeps a header block of any length and waits for its end, or for a body's, for ever. One
-timer per connection looks after both; a request pays for a few comparisons.
+timer per connection looks after both, and after answers that nobody reads; a request pays for a few
+comparisons.
 """
 
 from asyncio import Transport
@@ -30,22 +31,36 @@ def bounded_protocol(settings: Settings) -> type[HttpToolsProtocol]:
     class BoundedProtocol(_BoundedProtocol):
         header_timeout_s = settings.header_timeout_s
         body_idle_s = settings.body_idle_s
+        body_grace_s = settings.body_grace_s
+        write_idle_s = settings.write_idle_s
+        min_bytes_per_s = settings.min_bytes_per_s
 
     return BoundedProtocol
 
 
 class _BoundedProtocol(HttpToolsProtocol):
-    """Ends connections whose header block or body stands still."""
+    """Ends connections whose header block, body or answer stands still, or nearly so."""
 
     header_timeout_s: float
     body_idle_s: float
+    body_grace_s: float
+    write_idle_s: float
+    min_bytes_per_s: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
         self._waiting_since = 0.0
         self._is_in_head = True
-        self._look_s = min(self.header_timeout_s, self.body_idle_s) / _LOOKS_PER_TIMEOUT
+        self._body_since = 0.0
+        self._body_bytes = 0
+        self._is_in_body = False
+        self._unread_since = 0.0
+        self._unread_bytes = 0
+        shortest_s = min(
+            self.header_timeout_s, self.body_idle_s, self.body_grace_s, self.write_idle_s
+        )
+        self._look_s = shortest_s / _LOOKS_PER_TIMEOUT
 
     @override
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn
@@ -65,6 +80,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         scope: HTTPScope | None = self.scope
         if scope is not None and "method" in scope:
             self._is_in_head = False
+            self._body_bytes += len(data)
             self._waiting_since = self.loop.time()
             return
         if not self._is_in_head:
@@ -80,6 +96,14 @@ class _BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # Fields after a chunked body must not join those that the application sees.
         self.headers = []
+        self._is_in_body = True
+        self._body_since = self.loop.time()
+        self._body_bytes = 0
+
+    @override
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_in_body = False
 
     @override
     def send_400_response(self, msg: str) -> None:
@@ -87,18 +111,37 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def _look(self) -> None:
         """End the connection when its client has taken too long, else look again later."""
-        if self.transport.is_closing():
-            return
         self._timer = self.loop.call_later(self._look_s, self._look)
-        waited_s = self.loop.time() - self._waiting_since
-        cycle = self._running_cycle()
-        if cycle is not None:
-            if not cycle.more_body or self.flow.read_paused or cycle.waiting_for_100_continue:
-                self._waiting_since = self.loop.time()
-            elif waited_s > self.body_idle_s:
-                self._refuse(408, f"no byte of the body came within {self.body_idle_s:g} s")
-        elif self._is_in_head and waited_s > self.header_timeout_s:
+        now = self.loop.time()
+        if self._is_unread(now):
+            self.transport.abort()
+        elif self._is_in_body:
+            self._look_at_body(now)
+        elif self._is_in_head and now - self._waiting_since > self.header_timeout_s:
             self._refuse(408, f"no whole header block came within {self.header_timeout_s:g} s")
+
+    def _is_unread(self, now: float) -> bool:
+        """Whether the client reads its answer too slowly, or not at all."""
+        left_bytes = self.transport.get_write_buffer_size()
+        least_bytes = self.min_bytes_per_s * self.write_idle_s
+        read_bytes = self._unread_bytes - left_bytes
+        if left_bytes == 0 or read_bytes < 0 or read_bytes > least_bytes:
+            self._unread_bytes = left_bytes
+            self._unread_since = now
+        return now - self._unread_since > self.write_idle_s
+
+    def _look_at_body(self, now: float) -> None:
+        """End the connection when the body stands still or drips; who is told to wait may."""
+        cycle = self._running_cycle()
+        if self.flow.read_paused or (cycle is not None and cycle.waiting_for_100_continue):
+            self._waiting_since = now
+            self._body_since += self._look_s
+            return
+        due_s = self.body_grace_s + self._body_bytes / self.min_bytes_per_s
+        if now - self._waiting_since > self.body_idle_s:
+            self._refuse(408, f"no byte of the body came within {self.body_idle_s:g} s")
+        elif now - self._body_since > due_s:
+            self._refuse(408, f"the body came slower than {self.min_bytes_per_s} bytes a second")
 
     def _running_cycle(self) -> RequestResponseCycle | None:
         cycle: RequestResponseCycle | None = self.cycle

@@ -3,15 +3,20 @@
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from urllib.parse import urlsplit
 
+import psutil
+import pyarrow as pa
 import pytest
 
+from byop.domain.inferences import InferenceRecord
 from byop.server.app import create_app
 from byop.server.http_guard import allowed_hosts
+from byop.services.routes import InferenceRoute
 from byop.settings import Settings
-from tests.fakes.services import USER_TOKEN, FakeServices
+from tests.fakes.services import USER_TOKEN, FakeServices, record_of
 from tests.server.conftest import INFER_PATH, Api, Server
 
 _GOOD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -81,7 +86,8 @@ def headers(count: int) -> bytes:
                      400, id="length and chunks"),
         pytest.param(_HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
                      b"0\r\n\r\n", 400, id="chunks twice"),
-        pytest.param(_HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400, id="strange chunks"),
+        pytest.param(_HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400,
+                     id="strange chunks"),
         pytest.param(_HEAD + b"Content-Length: +2\r\n\r\n{}", 400, id="signed length"),
         pytest.param(_HEAD + b"Content-Length : 2\r\n\r\n{}", 400, id="space before the colon"),
         pytest.param(_HEAD + b"x: a\r\n b\r\nContent-Length: 2\r\n\r\n{}", 400, id="folded header"),
@@ -217,6 +223,74 @@ def test_a_body_that_comes_slowly_is_waited_for(impatient: str) -> None:
         client.settimeout(_HANGS_S)
         client.sendall(rows[start + 6 :])
         assert read_answer(client)[0] == 200
+
+
+@pytest.fixture(scope="module")
+def strict(settings: Settings) -> Iterator[tuple[str, FakeServices]]:
+    fakes = FakeServices()
+    hurried = Settings(
+        home=settings.home, body_grace_s=0.4, write_idle_s=0.4, min_bytes_per_s=1 << 20
+    )
+    app = create_app(
+        fakes.wired(),
+        settings=hurried,
+        open=fakes.open,
+        close=fakes.close,
+        check_ready=fakes.check_ready,
+    )
+    server = Server(app, hurried)
+    yield server.start(), fakes
+    server.stop()
+
+
+@pytest.mark.parametrize("head", [infer_head(10_000), _GOOD[:-2] + b"Content-Length: 9999\r\n\r\n"])
+def test_a_body_that_drips_is_not_slow_enough_to_live_for_ever(
+    strict: tuple[str, FakeServices], head: bytes
+) -> None:
+    ends = time.monotonic() + _HANGS_S
+    with socket.create_connection(address_of(strict[0]), timeout=0.05) as client:
+        client.sendall(head)
+        answer = b""
+        while b"HTTP/1.1 408" not in answer:
+            assert time.monotonic() < ends
+            client.sendall(b"x")
+            try:
+                answer += client.recv(65_536)
+            except TimeoutError:
+                continue
+
+
+@pytest.mark.parametrize("connection", [b"keep-alive", b"close"])
+def test_an_answer_that_nobody_reads_ends_its_connection(
+    strict: tuple[str, FakeServices],
+    connection: bytes,
+    wait_until: Callable[[Callable[[], bool]], None],
+) -> None:
+    url, fakes = strict
+    text = pa.record_batch([pa.array(["x" * 60_000_000])], names=["x"])
+
+    async def answer_much(
+        _route: InferenceRoute, inputs: pa.RecordBatch, parse_ns: int
+    ) -> InferenceRecord:
+        return record_of(inputs, text, parse_ns)
+
+    fakes.inference.behave = answer_much
+    rows = json.dumps([{"tensor": [1.0, 2.0], "name": "a"}]).encode()
+    head = infer_head(len(rows))[:-2] + b"Connection: " + connection + b"\r\n\r\n"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(address_of(url))
+        client.sendall(head + rows)
+        port = client.getsockname()[1]
+        peer = partial(_is_connected_from, port)
+        wait_until(peer)
+        wait_until(lambda: not peer())
+
+
+def _is_connected_from(port: int) -> bool:
+    """Whether this process, the server, holds a connection whose other end has that port."""
+    found = psutil.Process().net_connections("tcp")
+    return port in [one.raddr[1] for one in found if one.raddr]
 
 
 def test_a_head_without_end_is_cut_off(api: Api) -> None:
