@@ -95,5 +95,5 @@ def _is_array(annotation: ast.expr, module: SourceModule) -> bool:
 def _parse_annotation(text: str) -> ast.expr | None:
     try:
         return ast.parse(text, mode="eval").body
-    except SyntaxError:
+    except (SyntaxError, ValueError):
         return None

@@ -71,6 +71,8 @@ def read_manifest(text: str) -> ModelManifest:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _invalid(str(error)) from None
+    except RecursionError:
+        raise _invalid("it nests too deeply") from None
     tables = {name: _read_table(name, value) for name, value in document.items()}
     model = tables.get("model", {})
     if "name" not in model:

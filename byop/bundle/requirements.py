@@ -28,7 +28,7 @@ class Requirements:
 def read_requirements(
     path: PurePosixPath, read: Callable[[PurePosixPath], bytes | None]
 ) -> Requirements:
-    """Return the requirement lines of the file at ``path``, files named by ``-r`` in their place.
+    """Return the file's requirement lines, those of a ``-r`` where it is first named.
 
     ``read`` gives a project file's bytes, None when it is absent. Options for the installer are
     left out with a warning: where packages come from is the server's setting.
@@ -39,8 +39,23 @@ def read_requirements(
     """
     lines: list[str] = []
     warnings: list[str] = []
-    _collect(path, read, lines, warnings, (path,))
+    _collect(path, _each_once(read), lines, warnings, (path,))
     return Requirements(tuple(lines), tuple(warnings))
+
+
+def _each_once(
+    read: Callable[[PurePosixPath], bytes | None],
+) -> Callable[[PurePosixPath], bytes | None]:
+    """Give a file no content when it is read again, so that inclusions do not multiply."""
+    known: set[PurePosixPath] = set()
+
+    def read_once(path: PurePosixPath) -> bytes | None:
+        if path in known:
+            return b""
+        known.add(path)
+        return read(path)
+
+    return read_once
 
 
 def _collect(

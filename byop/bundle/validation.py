@@ -19,8 +19,17 @@ from byop.bundle.source_classes import SourceIndex, SourceModule, parse_module
 from byop.domain.models import Framework
 from byop.errors import InvalidBundleError
 
-SOURCE_LIMIT_BYTES = 16 << 20
-"""Largest source or text file of a project that is read here."""
+SOURCE_LIMIT_BYTES = 1 << 20
+"""Largest Python file of a project; parsing it takes up to a thousand times as much memory."""
+
+ALL_SOURCES_LIMIT_BYTES = 16 << 20
+"""Most bytes of Python of one project."""
+
+TEXT_LIMIT_BYTES = 16 << 20
+"""Largest other file of a project that is read here."""
+
+SEARCHED_LIMIT_BYTES = 256 << 20
+"""Most bytes of one project that are searched for credentials."""
 
 _ARTIFACTS = "artifacts"
 _SHOWN_SECRETS = 10
@@ -42,14 +51,11 @@ class BundleReport:
 
 @dataclass(frozen=True, slots=True)
 class ProjectSource:
-    """The names of a project's files, and how to read one; None when it is not there.
-
-    ``is_small`` says whether a file of it may be read here.
-    """
+    """The names of a project's files, how large one is, and how to read it; None when absent."""
 
     names: tuple[PurePosixPath, ...]
     read: Callable[[PurePosixPath], bytes | None]
-    is_small: Callable[[PurePosixPath], bool] = lambda _name: True
+    size_bytes: Callable[[PurePosixPath], int]
 
 
 def validate_archive(
@@ -65,9 +71,11 @@ def validate_archive(
         return BundleReport(framework=framework)
     if framework is Framework.PYTHON and not zipfile.is_zipfile(zip_path):
         name = PurePosixPath("step.py")
-        _require_readable(name, zip_path.stat().st_size)
+        size_bytes = zip_path.stat().st_size
+        _require_readable(name, size_bytes)
         content = {name: zip_path.read_bytes()}
-        return validate_source(ProjectSource((name,), content.get), framework)
+        source = ProjectSource((name,), content.get, lambda _name: size_bytes)
+        return validate_source(source, framework)
     with open_project(zip_path, limits) as source:
         return validate_source(source, framework)
 
@@ -101,9 +109,7 @@ def open_project(zip_path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> Iter
             _require_readable(name, entry.size_bytes)
             return archive.read(entry)
 
-        yield ProjectSource(
-            tuple(entries), read, lambda name: entries[name].size_bytes <= SOURCE_LIMIT_BYTES
-        )
+        yield ProjectSource(tuple(entries), read, lambda name: entries[name].size_bytes)
 
 
 def folder_source(folder: Path) -> ProjectSource:
@@ -117,9 +123,7 @@ def folder_source(folder: Path) -> ProjectSource:
         _require_readable(name, path.stat().st_size)
         return path.read_bytes()
 
-    return ProjectSource(
-        tuple(files), read, lambda name: files[name].stat().st_size <= SOURCE_LIMIT_BYTES
-    )
+    return ProjectSource(tuple(files), read, lambda name: files[name].stat().st_size)
 
 
 def recognise(source: ProjectSource) -> Framework | None:
@@ -146,16 +150,7 @@ def validate_source(source: ProjectSource, framework: Framework | None) -> Bundl
     """Check a project; errors as ``validate_archive``. None only reads its requirements."""
     requirements = _requirements(source, framework)
     manifest = read_source_manifest(source)
-    modules, warnings = _parse_all(source)
-    match framework:
-        case Framework.CUSTOM:
-            index = SourceIndex(modules, foreign=_FOREIGN)
-            if not any(map(index.functions, OPENAI_HANDLERS)):
-                check_classes(index)
-        case Framework.PYTHON:
-            _check_python_step(modules)
-        case Framework.ONNX | None:
-            pass
+    warnings = _check_code(source, framework)
     if framework is not None and manifest is not None and manifest.framework is not framework:
         warnings.append(
             f"model.toml says framework {manifest.framework.value}, "
@@ -165,6 +160,26 @@ def validate_source(source: ProjectSource, framework: Framework | None) -> Bundl
     return BundleReport(
         requirements.lines, (*requirements.warnings, *warnings), manifest, framework
     )
+
+
+def _check_code(source: ProjectSource, framework: Framework | None) -> list[str]:
+    """Check what the modules define; give warnings. The trees go when it returns."""
+    modules, warnings = _parse_all(source)
+    try:
+        match framework:
+            case Framework.CUSTOM:
+                index = SourceIndex(modules, foreign=_FOREIGN)
+                if not any(map(index.functions, OPENAI_HANDLERS)):
+                    check_classes(index)
+            case Framework.PYTHON:
+                _check_python_step(modules)
+            case Framework.ONNX | None:
+                pass
+    except (RecursionError, MemoryError):
+        raise InvalidBundleError(
+            "The Python files cannot be checked: they nest too deeply or define too much"
+        ) from None
+    return warnings
 
 
 def read_source_manifest(source: ProjectSource) -> ModelManifest | None:
@@ -200,12 +215,15 @@ def _requirements(source: ProjectSource, framework: Framework | None) -> Require
 
 
 def _secret_warnings(source: ProjectSource) -> Iterator[str]:
-    """Warn of what looks like a credential; large files are judged by their names."""
-    found = [
-        str(name)
-        for name in source.names
-        if looks_secret(name, partial(_small_content, source, name))
-    ]
+    """Warn of what looks like a credential; large files, or many, are judged by their names."""
+    found: list[str] = []
+    left_bytes = SEARCHED_LIMIT_BYTES
+    for name in source.names:
+        size_bytes = source.size_bytes(name)
+        is_searched = size_bytes <= min(_limit_bytes(name), left_bytes)
+        left_bytes -= size_bytes if is_searched else 0
+        if looks_secret(name, partial(_content, source, name) if is_searched else tuple):
+            found.append(str(name))
     if found:
         more = len(found) - _SHOWN_SECRETS
         listed = ", ".join(found[:_SHOWN_SECRETS]) + (f" and {more} more" if more > 0 else "")
@@ -215,8 +233,8 @@ def _secret_warnings(source: ProjectSource) -> Iterator[str]:
         )
 
 
-def _small_content(source: ProjectSource, name: PurePosixPath) -> list[bytes]:
-    return [source.read(name) or b""] if source.is_small(name) else []
+def _content(source: ProjectSource, name: PurePosixPath) -> list[bytes]:
+    return [source.read(name) or b""]
 
 
 def _own_files(names: Iterable[PurePosixPath]) -> list[PurePosixPath]:
@@ -231,14 +249,19 @@ def _parse_all(source: ProjectSource) -> tuple[tuple[SourceModule, ...], list[st
     """Parse every module; a broken one is an error where it would be run, else a warning."""
     modules: list[SourceModule] = []
     warnings: list[str] = []
-    for path in _own_files(source.names):
-        content = source.read(path) if path.suffix == ".py" else None
-        if content is None:
-            continue
+    paths = [path for path in _own_files(source.names) if path.suffix == ".py"]
+    if sum(map(source.size_bytes, paths)) > ALL_SOURCES_LIMIT_BYTES:
+        raise InvalidBundleError(
+            f"The Python files are larger than {ALL_SOURCES_LIMIT_BYTES} bytes together: leave out "
+            "packages that requirements.txt can name"
+        )
+    for path in paths:
+        content = source.read(path) or b""
         try:
             modules.append(parse_module(path, content))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            problem = f"{path} is no valid Python: {error}"
+            why = str(error) or "it takes too much memory"
+            problem = f"{path} is no valid Python: {why}"
             if len(path.parts) == 1:
                 raise InvalidBundleError(problem) from None
             warnings.append(problem)
@@ -257,5 +280,11 @@ def _check_python_step(modules: Iterable[SourceModule]) -> None:
 
 
 def _require_readable(name: PurePosixPath, size_bytes: int) -> None:
-    if size_bytes > SOURCE_LIMIT_BYTES:
-        raise InvalidBundleError(f"{name} is larger than {SOURCE_LIMIT_BYTES} bytes")
+    limit_bytes = _limit_bytes(name)
+    if size_bytes > limit_bytes:
+        raise InvalidBundleError(f"{name} is larger than {limit_bytes} bytes")
+
+
+def _limit_bytes(name: PurePosixPath) -> int:
+    is_source = name.suffix == ".py" or name.name == MANIFEST_NAME
+    return SOURCE_LIMIT_BYTES if is_source else TEXT_LIMIT_BYTES

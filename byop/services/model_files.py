@@ -5,8 +5,9 @@ from pathlib import Path
 
 from byop.bundle.archive import unpack
 from byop.bundle.archive_limits import DEFAULT_LIMITS, ArchiveLimits
+from byop.bundle.checking import validate_apart
 from byop.bundle.sealed_folders import UNFINISHED, new_sealed_folder, remove_folder
-from byop.bundle.validation import BundleReport, validate_archive
+from byop.bundle.validation import BundleReport
 from byop.domain.models import Framework, ModelVersion
 from byop.errors import StorageUnavailableError
 from byop.ports.blobs import BlobStore
@@ -66,7 +67,7 @@ class ModelFiles:
         if not self._is_packed(version):
             return None
         blob = self._blobs.verified_path(version.sha)
-        return validate_archive(blob, version.conversion.framework, self._limits)
+        return validate_apart(blob, version.conversion.framework, self._limits)
 
     def _is_packed(self, version: ModelVersion) -> bool:
         return is_packed(version.conversion.framework, version.file_name)

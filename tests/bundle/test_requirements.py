@@ -56,6 +56,14 @@ def test_file_that_cannot_be_used_is_refused(files: dict[str, str | bytes], mess
         read(files)
 
 
+def test_files_that_include_each_other_many_times_are_read_once() -> None:
+    files: dict[str, str | bytes] = {
+        f"r{level}.txt": f"-r r{level + 1}.txt\n" * 60 for level in range(20)
+    }
+    found = read(files | {"requirements.txt": "-r r0.txt\n" * 60, "r20.txt": "scipy\n"})
+    assert found.lines == ("scipy",)
+
+
 def test_index_options_are_left_out_without_showing_their_value() -> None:
     found = read({"requirements.txt": "--extra-index-url https://user:pw@host/simple\na\n"})
     assert found.lines == ("a",)

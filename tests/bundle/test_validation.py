@@ -1,15 +1,20 @@
 import os
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from byop.bundle.validation import (
+    ALL_SOURCES_LIMIT_BYTES,
+    SEARCHED_LIMIT_BYTES,
     SOURCE_LIMIT_BYTES,
+    TEXT_LIMIT_BYTES,
+    ProjectSource,
     open_project,
     recognise,
     validate_archive,
     validate_folder,
+    validate_source,
 )
 from byop.domain.models import Framework
 from byop.errors import InvalidArchiveError, InvalidBundleError
@@ -272,6 +277,29 @@ def test_source_over_the_limit_is_not_read(tmp_path: Path) -> None:
         validate_archive(write_zip(tmp_path / "model.zip", files), Framework.CUSTOM)
 
 
+def test_sources_over_the_limit_together_are_refused(tmp_path: Path) -> None:
+    count = ALL_SOURCES_LIMIT_BYTES // SOURCE_LIMIT_BYTES
+    comments = b"#" * SOURCE_LIMIT_BYTES
+    files = FILES | {f"package/m{number}.py": comments for number in range(count)}
+    folder = write_folder(tmp_path / "model", files)
+    with pytest.raises(InvalidBundleError, match="larger than 16777216 bytes together"):
+        validate_folder(folder, Framework.CUSTOM)
+
+
+def test_files_beyond_what_is_searched_are_judged_by_their_names() -> None:
+    secret, count = b"sk-" + b"aB3" * 20, SEARCHED_LIMIT_BYTES // TEXT_LIMIT_BYTES
+    names = tuple(PurePosixPath(f"{number:02}.bin") for number in range(count + 1))
+    source = ProjectSource(names, dict.fromkeys(names, secret).get, lambda _name: TEXT_LIMIT_BYTES)
+    (warning,) = validate_source(source, None).warnings
+    assert f"and {count - 10} more." in warning
+
+
+def test_manifest_that_nests_deeply_is_refused(tmp_path: Path) -> None:
+    files = FILES | {"model.toml": "a = " + "[" * 100_000}
+    with pytest.raises(InvalidBundleError, match="nests too deeply"):
+        validate_archive(write_zip(tmp_path / "model.zip", files), Framework.CUSTOM)
+
+
 def test_validation_runs_nothing(tmp_path: Path) -> None:
     canary = tmp_path / "was-run"
     source = f"import pathlib; pathlib.Path({str(canary)!r}).touch()\n{PROJECT}"
@@ -373,7 +401,7 @@ def test_secrets_are_a_warning_that_names_them_and_shows_none(tmp_path: Path) ->
 
 
 def test_large_file_is_judged_by_its_name_alone(tmp_path: Path) -> None:
-    weights = b"sk-" + b"aB3" * 20 + os.urandom(SOURCE_LIMIT_BYTES)
+    weights = b"sk-" + b"aB3" * 20 + os.urandom(TEXT_LIMIT_BYTES)
     files = FILES | {"weights.bin": weights, "store.p12": weights}
     report = validate_archive(write_zip(tmp_path / "model.zip", files), Framework.CUSTOM)
     (warning,) = report.warnings
