@@ -92,8 +92,8 @@ class Settings:
         max_connections: Connections from which on requests are answered with 503.
         max_uploads: Uploads at once.
         max_answer_bytes: Largest answer of a model, as Arrow data; at most 2 GiB.
-        max_pending_bytes: Inference bodies that the server holds at once, waiting or running, each
-            with what it decodes to.
+        max_pending_bytes: Bodies that the server holds at once, waiting or running, each with what
+            it decodes to.
         log_durability: ``process`` keeps acknowledged rows when the process dies, ``power`` also
             when the machine loses power.
         log_roll_rows: Log rows of a pipeline from which on they are rolled into a segment.

@@ -48,7 +48,7 @@ def create_app(
         metrics=metrics,
         isolation=isolation,
     )
-    manage = ManagementEndpoint(routes, tokens=services.tokens, metrics=metrics)
+    manage = ManagementEndpoint(routes, services=services, metrics=metrics)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]

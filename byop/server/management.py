@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 
 import anyio
+import anyio.to_thread
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,12 +48,17 @@ from byop.server.routes import (
 )
 from byop.server.services import Services
 from byop.server.validation import validation_message
-from byop.services.tokens import TokenService
 from byop.settings import Settings
 from byop.wire.answers import Problem
 
 MAX_BODY_BYTES = 8 << 20
 """Largest body of a management request; uploads have a limit of their own."""
+
+MAX_FORM_BYTES = 64 << 10
+"""Largest body of the token route, which anybody may send."""
+
+_LARGE_JSON_BYTES = 256 << 10
+"""From here on JSON is checked in a thread."""
 
 _PROTECTED = "/v1/api/"
 """Below it a POST needs a user's token before a byte of its body is read."""
@@ -101,11 +108,13 @@ def management_app(
 
 
 class ManagementEndpoint:
-    """Serves the management routes."""
+    """Serves the management routes. Of a request to no route with a body, none is read."""
 
-    def __init__(self, app: ASGIApp, *, tokens: TokenService, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, services: Services, metrics: Metrics) -> None:
         self._app = app
-        self._tokens = tokens
+        self._tokens = services.tokens
+        self._inference = services.inference
+        self._body_paths = _body_paths()
         self._metrics = metrics
         self._log = structlog.get_logger(__name__).bind()
 
@@ -134,16 +143,13 @@ class ManagementEndpoint:
             if scope["method"] == "POST" and scope["path"].startswith(_PROTECTED):
                 user_of(headers.get(b"authorization"), self._tokens)
             require_plain(headers)
-            if scope["path"] in models.UPLOAD_PATHS:
+            if scope["method"] != "POST" or scope["path"] not in self._body_paths:
+                await self._app(scope, receive, sender)
+            elif scope["path"] in models.UPLOAD_PATHS:
                 require_form(headers.get(b"content-type"))
+                await self._app(scope, receive, sender)
             else:
-                length = headers.get(b"content-length")
-                body = await read_body(receive, length, limit_bytes=MAX_BODY_BYTES)
-                if body and scope["path"].startswith(_PROTECTED):
-                    require_json(headers.get(b"content-type"))
-                    read_json(body)
-                receive = replay(body, receive)
-            await self._app(scope, receive, sender)
+                await self._serve_body(scope, headers, receive, sender)
         except ByopError as error:
             await sender.send_whole(problem_answer(error, source="api"))
         except ClientGoneError:
@@ -152,6 +158,23 @@ class ManagementEndpoint:
             self._log.exception("request failed", method=scope["method"], path=scope["path"])
             await sender.send_whole(problem_answer(InternalError(), source="api"))
         return sender.status
+
+    async def _serve_body(
+        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, sender: "_Sender"
+    ) -> None:
+        """Serve a request with its whole body in hand, which counts as inference bodies do."""
+        length = headers.get(b"content-length")
+        is_protected = scope["path"].startswith(_PROTECTED)
+        limit = MAX_BODY_BYTES if is_protected else MAX_FORM_BYTES
+        with self._inference.admit(None) as admission:
+            body = await read_body(receive, length, limit_bytes=limit, admit=admission.take)
+            if body and is_protected:
+                require_json(headers.get(b"content-type"))
+                if len(body) < _LARGE_JSON_BYTES:
+                    read_json(body)
+                else:
+                    await anyio.to_thread.run_sync(read_json, body)
+            await self._app(scope, replay(body, receive), sender)
 
 
 class _Sender:
@@ -174,6 +197,14 @@ class _Sender:
         if self.status == 0:
             self.status = answer.status
             await send_answer(self._send, answer, self._request_id)
+
+
+def _body_paths() -> frozenset[str]:
+    """Return the paths of the routes that read a body."""
+    routes = [route for module in (tokens, *_ROUTERS) for route in module.router.routes]
+    return frozenset(
+        route.path for route in routes if isinstance(route, APIRoute) and "POST" in (route.methods or ())
+    )
 
 
 async def _deliberate_error(_request: Request, error: Exception) -> Response:

@@ -90,8 +90,10 @@ class InferenceService:
             raise NotFoundError("deployed pipeline", f"{address}/{pipeline}")
         return route
 
-    def admit(self, route: InferenceRoute) -> Admission:
-        """Return what a large body must be taken into, before it is read."""
+    def admit(self, route: InferenceRoute | None) -> Admission:
+        """Return what a large body must be taken into, before it is read; None for no inference."""
+        if route is None:
+            return Admission(self._memory, lambda: None)
         first = route.steps[0].model_version_id
         require_room = partial(self._engine.require_room, route.deployment_id, first)
         return Admission(self._memory, require_room)

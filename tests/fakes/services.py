@@ -331,7 +331,7 @@ class FakeInference:
             steps=(step,),
         )
 
-    def admit(self, _route: InferenceRoute) -> Admission:
+    def admit(self, _route: InferenceRoute | None) -> Admission:
         return Admission(self.memory, lambda: None)
 
     async def infer(

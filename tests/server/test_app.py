@@ -1,6 +1,9 @@
 import gzip
 import logging
 import re
+import socket
+from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -8,8 +11,9 @@ import uvicorn
 
 from byop.errors import StorageUnavailableError
 from byop.server.app import create_app
+from byop.server.routes.tokens import PATH
 from byop.settings import Settings
-from tests.fakes.services import FakeServices
+from tests.fakes.services import USER_TOKEN, FakeServices
 from tests.server.conftest import INFER_PATH, Api, Server
 
 _PATHS = ["/v1/api/workspaces/list", INFER_PATH]
@@ -51,6 +55,63 @@ def test_a_wrong_method_is_405_in_the_envelope(api: Api) -> None:
 def test_a_management_body_over_the_limit_is_413(api: Api) -> None:
     response = api.post("/v1/api/workspaces/list", data=b" " * ((8 << 20) + 1))
     assert (response.status_code, response.json()["type"]) == (413, "too_large")
+
+
+def test_a_token_form_may_have_64_kib(api: Api) -> None:
+    form = b"grant_type=" + b"x" * (64 << 10)
+    assert api.post(PATH, data=form).status_code == 413
+    assert api.post(PATH, data=form[: 64 << 10]).status_code == 400
+
+
+def _head(method: str, path: str, length: int) -> bytes:
+    return (
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {USER_TOKEN}\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200),
+        ("GET", "/v1/api/workspaces/list", 405),
+        ("POST", "/v1/api/nothing", 404),
+        ("POST", "/nothing", 404),
+        ("PUT", PATH, 405),
+    ],
+)
+def test_a_body_that_no_route_reads_is_not_waited_for(
+    api: Api, method: str, path: str, status: int
+) -> None:
+    with _connected(api) as client:
+        client.sendall(_head(method, path, 1 << 20) + b"{")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_large_management_bodies_count_as_inference_bodies_do(
+    api: Api, wait_until: Callable[[Callable[[], bool]], None]
+) -> None:
+    memory = api.fakes.inference.memory
+    memory.limit_bytes = 100_000
+    with _connected(api) as client:
+        client.sendall(_head("POST", "/v1/api/workspaces/list", 90_000) + b"{")
+        wait_until(lambda: memory.held_bytes == 90_000)
+        body = b'{"x": "%b"}' % (b"x" * 90_000)
+        response = api.post("/v1/api/workspaces/list", data=body)
+        assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
+    wait_until(lambda: memory.held_bytes == 0)
+    assert api.post("/v1/api/workspaces/list", data=body).status_code == 200
+
+
+def _connected(api: Api) -> socket.socket:
+    parts = urlsplit(api.url)
+    return socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=20)
+
+
+def test_a_large_management_body_is_checked_as_small_ones_are(api: Api) -> None:
+    body = b'{"x": "%b", "x": 1}' % (b"x" * 300_000)
+    response = api.post("/v1/api/workspaces/list", data=body)
+    assert (response.status_code, response.json()["type"]) == (400, "invalid_payload")
 
 
 def test_other_origins_get_no_permission(api: Api) -> None:
