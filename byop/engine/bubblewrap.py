@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from byop.engine.visible_paths import SYSTEM, accelerators, interpreter_paths, system_paths
+from byop.engine.visible_paths import accelerators, interpreter_paths, system_paths
 
 _PROBE_S = 20.0
 _SHM_BYTES = 1024**3
@@ -72,7 +72,7 @@ class Bubblewrap:
             *self._tmpfs("/tmp", sandbox.scratch_bytes),  # noqa: S108 - as above
             *(argument for path in sandbox.empty for argument in ("--tmpfs", path)),
             *_three_times("--dev-bind-try", accelerators()),
-            *(argument for path in sandbox.read for argument in _read_only(path)),
+            *(argument for path in sandbox.read for argument in _read_only(path, sandbox.read)),
             *(("--ro-bind", self.account, "/etc/passwd") if self.account else ()),
             *_three_times("--bind-try", sandbox.write),
             # /proc: root of this machine may write its settings, also under another number here
@@ -148,11 +148,13 @@ def _run(command: Sequence[str], *descriptors: int) -> subprocess.CompletedProce
         raise BubblewrapUnusableError(f"bwrap does not work here: {error}") from None
 
 
-def _read_only(path: str) -> tuple[str, str, str]:
-    """Return the mount of one path; the system's links (/bin to usr/bin) stay links."""
+def _read_only(path: str, read: Sequence[str]) -> tuple[str, str, str]:
+    """Return the mount of one path. A link to what is there too stays one, as /bin to usr/bin."""
     place = Path(path)
-    if path in SYSTEM and place.is_symlink():
-        return ("--symlink", str(place.readlink()), path)
+    if place.is_symlink() and not any(map(place.is_relative_to, set(read) - {path})):
+        target = Path(os.path.normpath(place.parent.resolve() / place.readlink()))
+        if any(map(target.is_relative_to, read)):
+            return ("--symlink", str(place.readlink()), path)
     return ("--ro-bind-try", path, path)
 
 

@@ -46,7 +46,7 @@ class InstallerSandbox:
             empty=[home] if Path(home).is_absolute() and home != "/" else [],
             read=[
                 *system_paths(),
-                *interpreter_paths(Path(sys.executable)),
+                *interpreter_paths(Path(sys.executable), hidden=[folder]),
                 uv.find_uv_bin(),
                 str(Path(__file__).parent),
                 *_configuration(home),

@@ -205,11 +205,16 @@ class Isolation:
         package = Path(worker_main.__file__).parent.parent
         return [
             *system_paths(),
-            *interpreter_paths(launch.python),
+            *interpreter_paths(launch.python, hidden=self._hidden),
             str(package),
             str(launch.path),
             *self.allowance.read_paths,
         ]
+
+    @property
+    def _hidden(self) -> list[Path]:
+        """What no interpreter may bring along: this server's own folder."""
+        return [] if self.scratch_root is None else [self.scratch_root]
 
     def _told(self, launch: ModelLaunch, scratch: Path | None) -> dict[str, object]:
         held = self.controllers

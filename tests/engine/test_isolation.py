@@ -86,13 +86,60 @@ def limited(models: Models, memory_bytes: int, *, cpus: float) -> ModelLaunch:
     return replace(model, resources=resources)
 
 
-def test_interpreter_of_an_environment_comes_with_its_base(tmp_path: Path) -> None:
-    base = tmp_path / "base" / "bin"
-    base.mkdir(parents=True)
-    (base / "python3").touch()
-    environment = tmp_path / "environment"
-    (environment / "bin").mkdir(parents=True)
-    (environment / "bin" / "python").symlink_to(base / "python3")
-    (environment / "pyvenv.cfg").write_text(f"home = {base}\n")
-    found = interpreter_paths(environment / "bin" / "python")
-    assert found == [str(tmp_path / "base"), str(environment)]
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """Return an installation of an interpreter."""
+    prefix = tmp_path / "base"
+    for folder in ("bin", "include", "lib/python3.11", "share"):
+        (prefix / folder).mkdir(parents=True)
+    (prefix / "lib" / "python3.11" / "os.py").touch()
+    (prefix / "bin" / "python3").touch()
+    return prefix
+
+
+def environment_of(folder: Path, python: Path) -> Path:
+    """Return the interpreter of a virtual environment whose base was started by this path."""
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    (folder / "bin" / "python").symlink_to(python)
+    (folder / "pyvenv.cfg").write_text(f"home = {python.parent}\n")
+    return folder / "bin" / "python"
+
+
+def linked(home: Path, base: Path) -> Path:
+    """Return a link to the interpreter in a user's home that holds a secret key."""
+    (home / "bin").mkdir(parents=True)
+    (home / ".byop").mkdir()
+    (home / "bin" / "python3").symlink_to(base / "bin" / "python3")
+    return home / "bin" / "python3"
+
+
+def parts(base: Path) -> list[str]:
+    return [str(base / name) for name in ("bin", "include", "lib")]
+
+
+def test_interpreter_of_an_environment_comes_with_its_base(tmp_path: Path, base: Path) -> None:
+    python = environment_of(tmp_path / "environment", base / "bin" / "python3")
+    assert interpreter_paths(python) == [*parts(base), str(tmp_path / "environment")]
+
+
+def test_interpreter_behind_a_link_in_a_home_brings_the_link_and_nothing_else_of_the_home(
+    tmp_path: Path, base: Path
+) -> None:
+    link = linked(tmp_path / "home", base)
+    python = environment_of(tmp_path / "environment", link)
+    expected = [*parts(base), str(tmp_path / "environment"), str(link)]
+    assert interpreter_paths(python) == expected
+    assert interpreter_paths(link) == [*parts(base), str(link)]
+
+
+def test_environment_that_is_a_home_or_holds_what_is_hidden_is_not_visible_whole(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    python = environment_of(home, base / "bin" / "python3")
+    expected = [*parts(base), str(home / "bin"), str(home / "pyvenv.cfg")]
+    hidden = home / "server" / "isolation"
+    assert interpreter_paths(python, hidden=[hidden]) == expected
+    monkeypatch.setenv("HOME", str(home))
+    assert interpreter_paths(python) == expected
+    assert str(home / "bin") not in interpreter_paths(python, hidden=[home / "bin" / "server"])
