@@ -47,6 +47,7 @@ from byop.server.routes import (
     workspaces,
 )
 from byop.server.services import Services
+from byop.server.uploads import UploadSlots
 from byop.server.validation import validation_message
 from byop.settings import Settings
 from byop.wire.answers import Problem
@@ -93,6 +94,7 @@ def management_app(
     app.state.services = services
     app.state.settings = settings
     app.state.log_ins = anyio.CapacityLimiter(_PARALLEL_LOG_INS)
+    app.state.upload_slots = UploadSlots(settings.max_uploads)
     app.state.uploads = anyio.CapacityLimiter(_PARALLEL_UPLOADS)
     app.state.upload_checks = anyio.CapacityLimiter(_PARALLEL_UPLOAD_CHECKS)
     app.include_router(tokens.router)
@@ -203,7 +205,9 @@ def _body_paths() -> frozenset[str]:
     """Return the paths of the routes that read a body."""
     routes = [route for module in (tokens, *_ROUTERS) for route in module.router.routes]
     return frozenset(
-        route.path for route in routes if isinstance(route, APIRoute) and "POST" in (route.methods or ())
+        route.path
+        for route in routes
+        if isinstance(route, APIRoute) and "POST" in (route.methods or ())
     )
 
 

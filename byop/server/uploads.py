@@ -6,7 +6,8 @@ before the file or after it.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from starlette.types import Receive
 
 from byop.domain.models import Conversion, Framework, ModelVersion, Signature
 from byop.domain.users import Principal
-from byop.errors import InvalidInputError, InvalidPayloadError, TooLargeError
+from byop.errors import InvalidInputError, InvalidPayloadError, OverloadedError, TooLargeError
 from byop.json_text import read_json
 from byop.ports.blobs import IncomingBlob
 from byop.server.bodies import ClientGoneError
@@ -40,6 +41,29 @@ _FRAMEWORK_BY_SUFFIX = {
     ".py": Framework.PYTHON,
     ".zip": Framework.CUSTOM,
 }
+
+
+class UploadSlots:
+    """How many uploads run at once: each holds up to 5 MiB while it waits for its client."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Take one for the block.
+
+        Raises:
+            OverloadedError: All are taken.
+        """
+        if self._taken >= self._limit:
+            raise OverloadedError("the server", self._limit, "uploads at once")
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
 
 class UploadReceiver:

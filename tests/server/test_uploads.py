@@ -1,8 +1,9 @@
 import base64
 import hashlib
 import json
+import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from byop.domain.models import Framework, Visibility
+from byop.settings import Settings
 from tests.fakes.services import USER_TOKEN
 from tests.server.conftest import Api
 
@@ -199,6 +201,29 @@ def test_slow_uploads_do_not_keep_another_waiting(api: Api) -> None:
             slow.sendall(_request_head(len(head) + 1000) + head + b"half of it")
         answer = api.post("/v1/api/models/upload_and_convert", files=_files())
         assert (answer.status_code, answer.json()) == (200, _UPLOADED)
+
+
+def test_no_more_uploads_than_allowed_run_at_once(
+    api: Api, settings: Settings, wait_until: Callable[[Callable[[], bool]], None]
+) -> None:
+    head, _ = _envelope()
+    with ExitStack() as stack:
+        slow = [
+            stack.enter_context(socket.create_connection(_address(api), timeout=30))
+            for _ in range(settings.max_uploads + 1)
+        ]
+        for client in slow:
+            client.sendall(_request_head(len(head) + 1000) + head + b"half of it")
+        refused, _, _ = select.select(slow, [], [], 20)
+        assert [client.recv(12) for client in refused] == [b"HTTP/1.1 429"]
+        answer = api.post("/v1/api/models/upload_and_convert", files=_files())
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+        assert "64 uploads at once" in answer.json()["error"]
+    wait_until(lambda: _status_of_an_upload(api) == 200)
+
+
+def _status_of_an_upload(api: Api) -> int:
+    return api.post("/v1/api/models/upload_and_convert", files=_files()).status_code
 
 
 def test_an_upload_without_a_declared_length_is_broken_off_at_the_limit(api: Api) -> None:

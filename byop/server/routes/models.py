@@ -68,12 +68,11 @@ async def upload_model(
         raise TooLargeError("uploaded file", limit)
     boundary = boundary_of(request.headers.get("content-type"))
     receiver = UploadReceiver(services.models, caller, boundary, max_upload_bytes=limit)
-    version = await receive_upload(
-        request.receive,
-        receiver,
-        writers=request.app.state.uploads,
-        checkers=request.app.state.upload_checks,
-    )
+    state = request.app.state
+    with state.upload_slots.take():
+        version = await receive_upload(
+            request.receive, receiver, writers=state.uploads, checkers=state.upload_checks
+        )
     uploaded = UploadedModels(models=[UploadedVersion(id=version.id)])
     return ModelUploaded(insert_models=InsertedModels(returning=[uploaded]))
 
