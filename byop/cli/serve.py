@@ -1,9 +1,11 @@
 """``byop serve``: the server."""
 
 import gc
+import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -53,6 +55,7 @@ def run_server(settings: Settings) -> None:
     from byop.server.http_protocol import bounded_protocol  # noqa: PLC0415 - as above
 
     keep_memory_private()
+    _allow_open_files()
     for number in stop_signals():
         signal.signal(number, _end)
     configure_logging(settings.log_level, mask=Masker(secrets_of(settings)).mask)
@@ -69,6 +72,7 @@ def run_server(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        limit_concurrency=settings.max_connections,
     )
     _relieve_collector()
     DrainingServer(
@@ -81,6 +85,13 @@ def run_server(settings: Settings) -> None:
 
 def _announce(address: str) -> None:
     print(f"byop is ready at {address} (API documentation: {address}/v1/api/docs)", flush=True)
+
+
+def _allow_open_files() -> None:
+    """Open as many files as the system lets this process: a connection is one, and 1,024 is few."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS calls it unlimited, and takes less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _relieve_collector() -> None:

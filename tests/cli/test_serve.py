@@ -4,8 +4,12 @@ import socket
 import stat
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import requests
 
@@ -104,3 +108,18 @@ def test_an_ipv6_address_is_announced_in_brackets(tmp_path: Path) -> None:
     with running_server(tmp_path / "home", {"BYOP_HOST": "::1"}) as server:
         assert server.url.startswith("http://[::1]:")
         assert requests.get(f"{server.url}/health", timeout=30).ok
+
+
+def test_connections_are_bounded_and_open_files_are_as_many_as_may_be(tmp_path: Path) -> None:
+    with running_server(tmp_path / "home", {"BYOP_MAX_CONNECTIONS": "4"}) as server:
+        soft, hard = psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE)
+        assert soft == hard
+        parts = urlsplit(server.url)
+        address = str(parts.hostname), int(parts.port or 0)
+        with ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(socket.create_connection(address))
+            assert requests.get(f"{server.url}/health", timeout=30).status_code == 503
+        deadline = time.monotonic() + 20
+        while requests.get(f"{server.url}/health", timeout=30).status_code == 503:
+            assert time.monotonic() < deadline
