@@ -26,6 +26,11 @@ _MAX_JSON_BYTES = 16 * 1024**2
 _MAX_ERROR_BYTES = 64 * 1024
 """More than a reason of 4 KiB with all of it escaped."""
 _MAX_SLOTS = 1024
+_MOST_PER_BYTE = 16
+"""What Arrow needs beside the bytes themselves, for the narrowest columns six times as much."""
+_ALWAYS_ALLOWED_BYTES = 1024**2
+_MAX_BOOKKEEPING_BYTES = 16 * 1024**2
+"""What ``ipc`` counts for the buffers of 10,000 columns, twice."""
 
 _FAILURES: dict[str, type[ModelError]] = {
     kind.code: kind
@@ -62,8 +67,9 @@ def read_ready(payload: Payload) -> Ready | None:
 class AnswerReader:
     """Reads the answers of one model's workers."""
 
-    def __init__(self, model: str, masker: Masker) -> None:
+    def __init__(self, model: str, masker: Masker, *, max_answer_bytes: int) -> None:
         self._model = model
+        self._max_answer_bytes = max_answer_bytes
         self._masker = masker
 
     def prediction(self, frame: Frame, *, rows: int, expected: pa.Schema | None) -> Prediction:
@@ -73,7 +79,9 @@ class AnswerReader:
             ModelOutputInvalidError: No Arrow data, damaged data, other rows or types.
         """
         try:
-            outputs = ipc.read_stream(frame.payload)
+            outputs = ipc.read_stream(
+                frame.payload, _limits(len(frame.payload), rows, self._max_answer_bytes)
+            )
         except (InvalidInputError, pa.ArrowException) as error:
             raise ModelOutputInvalidError(self._model, self._masker.reason(str(error))) from error
         reason = _misfit(outputs, rows, expected)
@@ -100,6 +108,16 @@ def _read_json(payload: Payload, *, max_bytes: int = _MAX_JSON_BYTES) -> dict[st
     if not isinstance(told, dict):
         raise TypeError("no object")
     return told
+
+
+def _limits(payload_bytes: int, rows: int, max_answer_bytes: int) -> ipc.TableLimits:
+    """Return what an answer may decode to: a small one is read on the loop and must stay small.
+
+    What a worker writes is neither compressed nor shared between rows, so bounds on frames hold.
+    """
+    most = _MOST_PER_BYTE * payload_bytes + rows + _ALWAYS_ALLOWED_BYTES
+    most = min(most, max_answer_bytes + _MAX_BOOKKEEPING_BYTES)
+    return ipc.TableLimits(decoded_bytes=most, is_compressible=False)
 
 
 def _misfit(outputs: pa.RecordBatch, rows: int, expected: pa.Schema | None) -> str | None:

@@ -64,7 +64,11 @@ class Worker:
         self._on_free = on_free
         self._ids = count(1)
         self._in_flight: dict[int, Request] = {}
-        self._answers = AnswerReader(parts.launch.name, parts.masker)
+        self._answers = AnswerReader(
+            parts.launch.name,
+            parts.masker,
+            max_answer_bytes=parts.settings.max_answer_bytes,
+        )
         self._channel = Channel(
             on_frame=self._receive,
             on_lost=self._lose,

@@ -20,9 +20,10 @@ class TableLimits:
 
     decoded_bytes: int = 1024**3
     columns: int = MAX_COLUMNS
+    is_compressible: bool = True
 
 
-CHANNEL_LIMITS = TableLimits(decoded_bytes=2 * 1024**3)
+CHANNEL_LIMITS = TableLimits(decoded_bytes=2 * 1024**3, is_compressible=False)
 """Those of the worker channel, whose frames have at most 2 GiB."""
 
 
@@ -55,7 +56,9 @@ class IncomingTable:
 
     def measured(self, *, max_bytes: int) -> int:
         """Return what the decompressed batches take, by their metadata; raises as ``read_file``."""
-        return require_decodable(self._source, max_bytes=max_bytes)
+        return require_decodable(
+            self._source, max_bytes=max_bytes, is_compressible=self._limits.is_compressible
+        )
 
     def read(self, admit: Callable[[int], None] = admit_all) -> pa.RecordBatch:
         """Return the rows, once ``measured`` found them to be within the limits.

@@ -34,7 +34,7 @@ _SECOND, _THIRD, _FOURTH, _FIFTH = 6, 8, 10, 12
 """Where the entries of a table's fields stand in its vtable."""
 
 
-def require_decodable(source: pa.Buffer, *, max_bytes: int) -> int:
+def require_decodable(source: pa.Buffer, *, max_bytes: int, is_compressible: bool = True) -> int:
     """Return what the batches of an Arrow file or stream take, at most ``max_bytes``.
 
     Buffers count each by itself: two of them may be the same bytes of the body.
@@ -47,7 +47,7 @@ def require_decodable(source: pa.Buffer, *, max_bytes: int) -> int:
     total = 0
     try:
         for start, body in _messages(data):
-            total += _message_bytes(data, start, body)
+            total += _message_bytes(data, start, body, is_compressible=is_compressible)
             if total > max_bytes:
                 raise TooLargeError("the decompressed Arrow body", max_bytes)
     except (struct.error, IndexError) as error:
@@ -98,7 +98,7 @@ def _stream_messages(data: memoryview) -> Iterator[tuple[int, int]]:
         position = body + body_bytes
 
 
-def _message_bytes(data: memoryview, start: int, body: int) -> int:
+def _message_bytes(data: memoryview, start: int, body: int, *, is_compressible: bool) -> int:
     """Return what one message takes when it is decoded, beyond the bytes themselves."""
     root = start + _U32(data, start)[0]
     kind = _field(data, root, _SECOND)
@@ -119,6 +119,8 @@ def _message_bytes(data: memoryview, start: int, body: int) -> int:
     first, count = _vector(data, where)
     total = _BATCH_BYTES + _BUFFER_BYTES * count
     is_compressed = _field(data, batch, _FOURTH)
+    if is_compressed and not is_compressible:
+        raise InvalidPayloadError("the Arrow body is compressed, which is not read here")
     for offset, length in _BUFFER.iter_unpack(data[first : first + count * _BUFFER.size]):
         if length > 0:
             declared = _I64(data, body + offset)[0] if is_compressed else -1

@@ -25,6 +25,8 @@ UNSAFE_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"
 
 WRITING = """
     import os, pickle, stat, sys, time
+    import numpy as np
+    import pyarrow as pa
     from byop.engine.frames import FrameKind, encode_header
 
     class Bomb:
@@ -57,7 +59,23 @@ WRITING = """
             frame(FrameKind.RESULT, request_id, pickle.dumps(Bomb())),
             frame(FrameKind.RESULT, request_id, b"\\xff\\xff\\xff\\xff\\x40\\x00\\x00\\x00" * 99),
             frame(FrameKind.ERROR, request_id, b"[" * 100_000),
+            frame(FrameKind.RESULT, request_id, stream(zeros(), compression="zstd")),
+            frame(FrameKind.RESULT, request_id, stream(one_text_many_times())),
         ]
+
+    def stream(column, **options):
+        batch = pa.record_batch([column], names=["y"])
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(**options)
+        with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+            writer.write_batch(batch)
+        return sink.getvalue().to_pybytes()
+
+    def zeros():
+        return pa.array(np.zeros(2**21))
+
+    def one_text_many_times():
+        return pa.DictionaryArray.from_arrays(np.zeros(100, np.int32), ["x" * 2**20])
 
     def process_data(input_data):
         kind, request_id = map(int, input_data["x"])
@@ -103,6 +121,8 @@ async def attack(bench: Bench, kind: int, error: type[Exception], told: str) -> 
         (5, ModelCrashedError, "its channel broke: it sent a READY that nobody asked for"),
         (7, ModelOutputInvalidError, "not a valid Arrow IPC stream"),
         (8, ModelFailedError, "the worker told no reason"),
+        (9, ModelOutputInvalidError, "the Arrow body is compressed, which is not read here"),
+        (10, ModelOutputInvalidError, "what the Arrow body stands for is larger than"),
     ],
 )
 async def test_h14_garbage_on_the_channel_costs_the_model_only(
