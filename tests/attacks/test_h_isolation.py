@@ -401,10 +401,10 @@ def holds_key(name: bytes, keyctl: int, add_key: int) -> bool:
     join, search = ctypes.c_long(1), ctypes.c_long(10)
     library.syscall(ctypes.c_long(keyctl), join, None)
     text = b"canary"
-    arguments = (b"user", name, text, ctypes.c_long(len(text)), session)
-    library.syscall(ctypes.c_long(add_key), *arguments)
-    arguments = (search, session, b"user", name, ctypes.c_long(0))
-    return int(library.syscall(ctypes.c_long(keyctl), *arguments)) > 0
+    added = (b"user", name, text, ctypes.c_long(len(text)), session)
+    library.syscall(ctypes.c_long(add_key), *added)
+    sought = (search, session, b"user", name, ctypes.c_long(0))
+    return int(library.syscall(ctypes.c_long(keyctl), *sought)) > 0
 
 
 def own_file_too(model: ModelLaunch) -> ModelLaunch:
