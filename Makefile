@@ -34,7 +34,7 @@ test-long: $(VENV)/.dev  ## What takes too long for every change: kills, fuzzing
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m long tests
 
 test-fallback: $(VENV)/.dev  ## Workers and attacks on them without bubblewrap
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --isolation process tests/engine tests/attacks
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --isolation process -m "not long" tests/engine tests/attacks
 
 test-all: test test-fallback test-long  ## All tests, every zip, and the wheel in an environment of its own
 	$(BIN)/python packaging/build_zips.py
