@@ -31,7 +31,7 @@ test: $(VENV)/.dev  ## The fast suite
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not long" tests
 
 test-long: $(VENV)/.dev  ## What takes too long for every change: kills, fuzzing, load
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m long tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist load -m long tests
 
 test-fallback: $(VENV)/.dev  ## Workers and attacks on them without bubblewrap
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --isolation process -m "not long" tests/engine tests/attacks
